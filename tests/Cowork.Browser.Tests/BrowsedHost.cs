@@ -1,3 +1,7 @@
+using System.Collections.Immutable;
+
+using Cowork.Connectors;
+
 namespace Cowork.Browser.Tests;
 
 /// <summary>
@@ -5,6 +9,9 @@ namespace Cowork.Browser.Tests;
 /// </summary>
 public sealed class BrowsedHost : IAsyncDisposable
 {
+    /// <summary>Where users of a source would agree: the host is registered there. Nobody goes there.</summary>
+    public const string Consent = "https://github.example/authorize";
+
     readonly Lazy<Task<LiveHost>> host;
 
     public BrowsedHost() => host = new(() => LiveHost.Start(settings => settings with
@@ -12,6 +19,8 @@ public sealed class BrowsedHost : IAsyncDisposable
         CorsOrigins = [Pages.Site, Pages.Tools],
         // Who works on the console needs no build to try its specs.
         ConsoleFiles = Environment.GetEnvironmentVariable("COWORK_CONSOLE_FILES"),
+        OAuth = new(ImmutableDictionary<string, OAuthProvider>.Empty.Add(
+            "github", new("cowork", null, new(Consent), new("https://github.example/token"), null, "https://github.example/api", ["repo"]))),
         // Bundles with a signed head are waited for.
         Heads = settings.Heads with { Every = TimeSpan.FromSeconds(1) },
     }));

@@ -1,5 +1,7 @@
 using System.Text.Json;
 
+using Microsoft.AspNetCore.WebUtilities;
+
 namespace Cowork.Browser.Tests;
 
 /// <summary>The page of connections to sources outside.</summary>
@@ -50,6 +52,39 @@ public sealed class ConsoleConnectorsSpecs(Chromium chromium, BrowsedHost browse
         await tab.Go($"connectors?at={connection}");
         await tab["dialog dt >> text=Credentials"].WaitForAsync();
         (await host.Http.Delete($"/api/v1/connectors/connections/{connection}")).Is(204);
+    }
+
+    [Fact]
+    public async Task To_a_source_that_asks_its_users_itself_a_link_leads_and_one_that_does_not_know_the_host_is_named()
+    {
+        var host = await browsed.Started;
+        var waits = (await host.Http.Post("/api/v1/connectors/connections", """{"spec_id":"github","name":"Waits","credentials":{}}""")).Is(201)["id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "connectors?spec=notion");
+        tab.Expected = "503";
+        await tab["pre >> text=oauth/notion/start?name=Notion"].WaitForAsync();
+        await tab.Press("n");
+        await tab["#connection-name"].FillAsync("Pages");
+        await tab["dialog button >> text=Ask Notion"].ClickAsync();
+        await tab["dialog .fault >> text=has not registered this host at Notion"].WaitForAsync();
+        await tab["#spec"].SelectOptionAsync("github");
+        await LeadsTo(tab, host);
+        await tab.IsForEverybody();
+        await tab.Go($"connectors?at={waits}");
+        await tab["dialog button >> text=Ask for consent"].ClickAsync();
+        await LeadsTo(tab, host);
+        (await host.Http.Delete($"/api/v1/connectors/connections/{waits}")).Is(204);
+    }
+
+    static async Task LeadsTo(ConsoleTab tab, LiveHost host)
+    {
+        await tab["dialog button >> text=Ask GitHub"].ClickAsync();
+        var link = tab["dialog a >> text=Go on to GitHub"];
+        var there = new Uri((await link.GetAttributeAsync("href"))!);
+        var query = QueryHelpers.ParseQuery(there.Query);
+        Assert.Equal(
+            (BrowsedHost.Consent, $"{host.Url}/api/v1/connectors/oauth/callback", "S256"),
+            (there.GetLeftPart(UriPartial.Path), query["redirect_uri"].ToString(), query["code_challenge_method"].ToString()));
+        Assert.Equal(("_blank", "noreferrer noopener"), (await link.GetAttributeAsync("target"), await link.GetAttributeAsync("rel")));
     }
 
     static async Task<JsonElement?> Connection(LiveHost host, string name)

@@ -1,5 +1,7 @@
 using System.Net.Http.Headers;
 
+using Microsoft.Playwright;
+
 namespace Cowork.Browser.Tests;
 
 /// <summary>The page of uploaded files, and the way to it from a session.</summary>
@@ -23,8 +25,27 @@ public sealed class ConsoleFileSpecs(Chromium chromium, BrowsedHost browsed)
         await tab.IsForEverybody();
         var saved = await tab.Page.RunAndWaitForDownloadAsync(() => tab.Press("s"));
         Assert.Equal(("prices.csv", "item,usd\nvenue,400\n"), (saved.SuggestedFilename, await File.ReadAllTextAsync((await saved.PathAsync())!)));
+        // What its runs made stands below.
+        (await host.Http.Turn(session, """/tool write_file {"path":".anton/output/plan.md","content":"# Plan"}""")).Is(200);
+        await tab["[aria-labelledby=made] tbody tr >> text=plan.md"].WaitForAsync();
         await tab["input[type=search]"].FillAsync("none");
         await tab.Shows("No file is like that");
+    }
+
+    [Fact]
+    public async Task A_file_is_uploaded_to_the_session_and_deleted()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"files?session={session}");
+        await tab.Shows("No files yet");
+        await tab["input[type=file]"].SetInputFilesAsync(new FilePayload { Name = "notes.txt", MimeType = "text/plain", Buffer = "by hand"u8.ToArray() });
+        await tab["[aria-label='The file'] >> text=by hand"].WaitForAsync();
+        Assert.Contains("notes.txt", (await host.Http.Get($"/api/v1/files?conversation_id={session}")).Is(200).Text, StringComparison.Ordinal);
+        await tab["[aria-label='The file'] button >> text=Delete"].ClickAsync();
+        await tab["dialog button.danger"].ClickAsync();
+        await tab.Shows("No files yet");
+        Assert.DoesNotContain("notes.txt", (await host.Http.Get($"/api/v1/files?conversation_id={session}")).Is(200).Text, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -42,7 +63,7 @@ public sealed class ConsoleFileSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.Equal(0, await tab["main img, main script, main iframe, main td b"].CountAsync());
     }
 
-    static async Task Upload(LiveHost host, string session, string name, string type, string content)
+    internal static async Task Upload(LiveHost host, string session, string name, string type, string content)
     {
         using var bytes = new StringContent(content);
         bytes.Headers.ContentType = MediaTypeHeaderValue.Parse(type);

@@ -23,6 +23,16 @@ public sealed class ConsoleGroupsSpecs(Chromium chromium, BrowsedHost browsed)
         // What another says comes by itself, and so does who joins.
         (await host.Http.Post($"/groups/{group}/members", """{"user_id":"bob"}""")).Is(201);
         await tab[".people >> text=bob"].WaitForAsync();
+        await tab["[aria-label='Change bob']"].ClickAsync();
+        await tab["dialog button >> text=Make them admin"].ClickAsync();
+        await tab[".people li:has-text('bob') .role"].WaitForAsync();
+        await tab["button >> text=Add"].First.ClickAsync();
+        await tab["#member-user"].FillAsync("carla");
+        await tab["dialog button >> text=Add them"].ClickAsync();
+        await tab[".people >> text=carla"].WaitForAsync();
+        await tab["[aria-label='Change carla']"].ClickAsync();
+        await tab["dialog button >> text=Remove"].ClickAsync();
+        await tab[".people >> text=carla"].WaitForAsync(new() { State = Microsoft.Playwright.WaitForSelectorState.Detached });
         (await host.Http.Post($"/groups/{group}/messages", JsonSerializer.Serialize(new { text = "/say " + ConsolePageSpecs.Hostile }))).Is(202);
         await tab["article.of-agent"].Nth(1).WaitForAsync();
         await tab.ShowsTextsAsTexts();
@@ -30,6 +40,11 @@ public sealed class ConsoleGroupsSpecs(Chromium chromium, BrowsedHost browsed)
         await tab.Press("j");
         Assert.Equal("local said", await tab.Page.EvaluateAsync<string>("document.activeElement.getAttribute('aria-label')"));
         await tab.IsForEverybody();
+        // Each message has an address.
+        var seq = (await tab["article a.seq"].First.InnerTextAsync()).TrimStart('#');
+        await tab["article a.seq"].First.ClickAsync();
+        await tab.Page.WaitForURLAsync($"**/groups/{group}?seq={seq}");
+        await tab.Page.WaitForFunctionAsync("seq => document.activeElement.dataset.seq === seq", seq);
         await tab["button >> text=Archive"].ClickAsync();
         await tab["#archive-reason"].FillAsync("It is over.");
         await tab["dialog button >> text=Archive it"].ClickAsync();

@@ -35,6 +35,32 @@ public sealed class ConsoleRunSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.Equal(1, await tab[".wf-row"].CountAsync());
         await slider.PressAsync("End");
         await tab["h1 ~ .badge[data-status=completed]"].WaitForAsync();
+        // A figure leads to the events that it comes from, and each of them has an address, here and in the feed.
+        await tab[".figure:has-text('Waited') button"].ClickAsync();
+        await tab[".parts button >> text=approval_decided"].ClickAsync();
+        await tab["[aria-label='The step'] h2 >> text=approval_decided"].WaitForAsync();
+        await tab.Page.ReloadAsync();
+        await tab["[aria-label='The step'] h2 >> text=approval_decided"].WaitForAsync();
+        await tab["[aria-label='The step'] dd a"].First.ClickAsync();
+        await tab["[aria-label='The event'] h2 >> text=approval_decided"].WaitForAsync();
+        Assert.Matches($"feed\\?session={session}&at=\\d+$", tab.Page.Url);
+    }
+
+    [Fact]
+    public async Task Words_find_what_was_said_in_sessions()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        (await host.Http.Turn(session, "/say The persimmon is ripe.")).Is(200);
+        await host.Http.Until("/search?kinds=replies&q=persimmon", got => got.Json.GetProperty("hits").GetArrayLength() > 0);
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "sessions");
+        await tab["tbody tr"].First.WaitForAsync();
+        await tab["input[type=search]"].FillAsync("persimmon");
+        await tab.Shows("No session has such a name");
+        await tab["[aria-labelledby=said] tbody tr >> text=persimmon"].First.WaitForAsync();
+        await tab.IsForEverybody();
+        await tab[$"[aria-labelledby=said] a[href$='sessions/{session}']"].First.ClickAsync();
+        await tab["[aria-label='Runs'] tbody tr >> text=persimmon"].WaitForAsync();
     }
 
     [Fact]

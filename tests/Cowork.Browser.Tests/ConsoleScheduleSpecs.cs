@@ -35,6 +35,8 @@ public sealed class ConsoleScheduleSpecs(Chromium chromium, BrowsedHost browsed)
         // The calendar's day chooses what the ledger shows.
         await tab[".day.today"].ClickAsync();
         Assert.Matches("day=\\d{4}-\\d{2}-\\d{2}$", tab.Page.Url);
+        // The calendar is drawn anew, and the reader is where they were.
+        Assert.Contains("today", await tab.Page.EvaluateAsync<string>("document.activeElement.className"), StringComparison.Ordinal);
         await tab[".day >> nth=0"].ClickAsync();
         await tab.Shows("Nothing was decided on that day");
         await tab.Press("0");
@@ -62,6 +64,37 @@ public sealed class ConsoleScheduleSpecs(Chromium chromium, BrowsedHost browsed)
         await tab["button >> text=From now"].ClickAsync();
         await tab.Shows("The next 50");
         (await host.Http.Delete($"/api/v1/schedules/{schedule}")).Is(204);
+    }
+
+    [Fact]
+    public async Task A_schedule_of_either_kind_is_made_with_its_next_times_in_sight_and_deleted()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        var skill = (await host.Http.Post("/skills", JsonSerializer.Serialize(new { name = $"a-{session[^12..]}", prompt_template = "/say {day}" }))).Is(201)["skill_id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "schedules");
+        tab.Expected = "422";
+        await tab["button >> text=New schedule"].WaitForAsync();
+        await tab.Press("n");
+        await tab["dialog [role=status] time >> nth=2"].WaitForAsync();
+        await tab["dialog input.mono"].FillAsync("61 * * * *");
+        await tab["dialog [role=status]:has-text('minute')"].WaitForAsync();
+        await tab["dialog input.mono"].FillAsync("30 4 * * *");
+        await tab["dialog textarea"].FillAsync("What is new?");
+        await tab["dialog button >> text=Plan it"].ClickAsync();
+        await tab["h1 >> text=What is new?"].WaitForAsync();
+        await tab["button >> text=Delete"].ClickAsync();
+        await tab["dialog button.danger"].ClickAsync();
+        await tab["h1 >> text=Schedules"].WaitForAsync();
+        await tab.Press("n");
+        await tab["dialog button.chip >> text=A skill"].ClickAsync();
+        await tab["dialog select"].First.SelectOptionAsync(skill);
+        await tab["dialog label:has-text('day') input"].First.FillAsync("today");
+        await tab["dialog input[list]"].FillAsync(session);
+        await tab["dialog button >> text=Plan it"].ClickAsync();
+        await tab["tbody tr .badge >> text=fired"].WaitForAsync();
+        await tab.Shows("every hour");
+        (await host.Http.Delete("/scheduled-runs/" + tab.Page.Url.Split('/').Last())).Is(204);
     }
 
     [Fact]

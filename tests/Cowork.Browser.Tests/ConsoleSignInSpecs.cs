@@ -25,6 +25,13 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
             Assert.DoesNotContain(member, tab.Page.Url, StringComparison.Ordinal);
             Assert.Equal("{}{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"));
             Assert.Empty(await tab.Page.Context.CookiesAsync());
+            // What another member makes comes by itself.
+            await tab[".nav-link >> text=Skills"].ClickAsync();
+            await tab.Shows("No skills yet");
+            await tab["[data-state=live] >> visible=true"].First.WaitForAsync();
+            using var other = host.Client(await host.Token("acme", "member"));
+            (await other.Post("/skills", """{"name":"greet","prompt_template":"/say Hello {name}"}""")).Is(201);
+            await tab["tbody tr >> text=greet"].WaitForAsync();
             // A page of the feed is nothing for a member, also by its address.
             await tab.Page.EvaluateAsync("history.pushState({}, '', 'feed'); dispatchEvent(new PopStateEvent('popstate'))");
             await tab.Shows("Not for your role");

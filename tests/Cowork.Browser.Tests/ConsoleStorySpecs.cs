@@ -15,7 +15,6 @@ public sealed class ConsoleStorySpecs(Chromium chromium)
         await using var tab = await ConsoleTab.Open(chromium, story.Host.Url, "");
         await tab["[aria-labelledby=needs] tbody tr >> text=launch-audit"].WaitForAsync();
         Assert.Equal(["invoices", "launch-audit"], await tab["[aria-labelledby=needs] tbody tr td:nth-child(3)"].AllInnerTextsAsync());
-        await Take(tab, "overview");
 
         await tab.Go("runs");
         await tab["tbody tr >> nth=8"].WaitForAsync();
@@ -48,6 +47,67 @@ public sealed class ConsoleStorySpecs(Chromium chromium)
         await tab.Go("sessions");
         await tab["tbody tr >> nth=4"].WaitForAsync();
         await Take(tab, "sessions");
+
+        await tab.Go("sessions/research");
+        await tab["tbody tr"].First.WaitForAsync();
+        await Take(tab, "session");
+    }
+
+    [Fact]
+    public async Task Pages_tell_what_was_asked_again_what_is_planned_and_what_agents_use_and_make()
+    {
+        await using var story = await LaunchStory.Begin(isSlow: Pictures is not null);
+        var made = await story.GoOn();
+        await using var tab = await ConsoleTab.Open(chromium, story.Host.Url, "");
+        await tab["[aria-labelledby=needs] tbody tr >> nth=1"].WaitForAsync();
+        await tab["[aria-labelledby=next] tbody tr >> nth=2"].WaitForAsync();
+        await tab["[aria-labelledby=day] a.point"].First.WaitForAsync();
+        await Take(tab, "overview");
+
+        await tab.Go($"compare?left={story.Done}&right={made.Again}");
+        await tab.Shows("Here they part");
+        await tab[".cmp-open [aria-label=Result] .added, .cmp-open [aria-label=Memories]"].First.WaitForAsync();
+        await Take(tab, "compare");
+
+        await tab.Go("schedules");
+        await tab["tbody tr >> nth=3 >> svg[aria-label]"].WaitForAsync();
+        await Take(tab, "schedules");
+
+        await tab.Go("schedules/" + made.Schedule);
+        await tab["tbody tr .badge >> text=fired"].WaitForAsync();
+        await tab[".slots li >> nth=50"].WaitForAsync();
+        await Take(tab, "schedule");
+
+        await tab.Go("skills");
+        await tab["tbody tr >> nth=2"].WaitForAsync();
+        await Take(tab, "skills");
+
+        await tab.Go("skills/" + made.Skill);
+        await tab["[aria-label=Template] .added >> text=in at most"].WaitForAsync();
+        await tab["[aria-label=Runs] tbody tr >> nth=2"].WaitForAsync();
+        await Take(tab, "skill");
+
+        await tab.Go("scratchpads");
+        await tab["tbody tr >> nth=2"].WaitForAsync();
+        await Take(tab, "scratchpads");
+
+        await tab.Go("scratchpads/" + made.Scratchpad);
+        await tab.Page.FrameLocator("iframe.preview-frame").FrameLocator("iframe").GetByText("venue").WaitForAsync();
+        await tab[".output img"].WaitForAsync();
+        await Take(tab, "scratchpad");
+
+        await tab.Go($"files?session=research&at={made.File}");
+        await tab["[aria-label='The file'] td >> text=venue"].WaitForAsync();
+        await tab["[aria-labelledby=made] tbody tr"].First.WaitForAsync();
+        await Take(tab, "files");
+
+        await tab.Go("artifacts");
+        await tab["tbody tr >> nth=1"].WaitForAsync();
+        await Take(tab, "artifacts");
+
+        await tab.Go("artifacts/" + made.Artifact);
+        await tab.Page.FrameLocator("iframe.preview-frame").FrameLocator("iframe").GetByText("Monday at ten.").WaitForAsync();
+        await Take(tab, "artifact");
     }
 
     [Fact]
@@ -59,6 +119,14 @@ public sealed class ConsoleStorySpecs(Chromium chromium)
         await tab["tbody tr >> text=Mara signs releases."].First.WaitForAsync();
         await Take(tab, "memories");
 
+        await tab["tbody tr:has-text('Mara signs releases.') a.row-link"].First.ClickAsync();
+        await tab["a >> text=the run as it was then"].WaitForAsync();
+        await Take(tab, "memory");
+
+        await tab.Go("groups");
+        await tab["tbody tr"].First.WaitForAsync();
+        await Take(tab, "groups");
+
         await tab.Go("groups/" + group);
         await tab["article.of-agent strong >> text=Friday"].WaitForAsync();
         await Take(tab, "group");
@@ -67,8 +135,12 @@ public sealed class ConsoleStorySpecs(Chromium chromium)
         await tab["tbody tr >> nth=2"].WaitForAsync();
         await Take(tab, "works");
 
+        await tab["tbody tr:has-text('Elm Street, offer 2') a.row-link"].ClickAsync();
+        await tab["cw-json"].First.WaitForAsync();
+        await Take(tab, "work");
+
         await tab.Go("connectors");
-        await tab["tbody tr >> text=Ledger"].WaitForAsync();
+        await tab["tbody tr >> nth=2"].WaitForAsync();
         await Take(tab, "connectors");
 
         await tab.Go("metrics?range=1h");

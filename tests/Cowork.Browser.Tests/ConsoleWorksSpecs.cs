@@ -24,7 +24,7 @@ public sealed class ConsoleWorksSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
-    public async Task A_work_shows_its_payload_as_it_was_sent_and_a_page_in_a_frame_that_may_do_nothing()
+    public async Task A_work_shows_its_payload_as_it_was_sent_and_a_page_in_a_frame_that_runs_no_script()
     {
         var host = await browsed.Started;
         var work = await Made(
@@ -37,9 +37,16 @@ public sealed class ConsoleWorksSpecs(Chromium chromium, BrowsedHost browsed)
         await tab.ShowsTextsAsTexts();
         await tab.IsForEverybody();
         await tab["[aria-label=html] button >> text=As a page"].ClickAsync();
-        await tab.Page.FrameLocator("iframe").Locator("h1 >> text=Autumn").WaitForAsync();
-        Assert.Equal("", await tab["iframe"].GetAttributeAsync("sandbox"));
+        var frame = tab.Page.FrameLocator("iframe");
+        await frame.FrameLocator("iframe").Locator("h1 >> text=Autumn").WaitForAsync();
+        Assert.Equal(("allow-scripts", ""), (await tab["iframe"].GetAttributeAsync("sandbox"), await frame.Locator("iframe").GetAttributeAsync("sandbox")));
         Assert.DoesNotContain("taken", await tab.Page.TitleAsync(), StringComparison.Ordinal);
+        await tab["button >> text=Change"].ClickAsync();
+        await tab["#work-label"].FillAsync("Palette of autumn");
+        await tab["#work-tags"].FillAsync("warm, quiet");
+        await tab["dialog button >> text=Change it"].ClickAsync();
+        await tab["h1 >> text=Palette of autumn"].WaitForAsync();
+        await tab[".role >> text=quiet"].WaitForAsync();
         await tab["button >> text=Duplicate"].ClickAsync();
         await tab.Page.WaitForURLAsync(url => url.Contains("/works/work_", StringComparison.Ordinal) && !url.EndsWith(work, StringComparison.Ordinal));
         await tab["h1 >> text=Palette"].WaitForAsync();

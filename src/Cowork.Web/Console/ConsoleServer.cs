@@ -89,7 +89,7 @@ public sealed class ConsoleServer(RequestDelegate next, ConsoleAssets assets, IS
     /// made, by a policy of that name.
     /// </summary>
     string Policy() =>
-        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' blob: data:; worker-src 'self'; frame-src 'self' blob:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' blob: data:; worker-src 'self'; frame-src 'self'; "
         + $"connect-src 'self'{Authority()}; base-uri 'self'; form-action 'none'; frame-ancestors 'none'; "
         + "require-trusted-types-for 'script'; trusted-types cowork-worker";
 

@@ -45,7 +45,8 @@ export function path(strings, ...values) {
     return strings.reduce((whole, part, i) => whole + part + (i < values.length ? encodeURIComponent(values[i]) : ""), "");
 }
 
-export async function call(method, where, { query, body, signal, headers, key } = {}) {
+// form: a FormData that is sent instead of a body in JSON.
+export async function call(method, where, { query, body, form, signal, headers, key } = {}) {
     const sent = { accept: "application/json", ...headers };
     if (token) {
         sent.authorization = `Bearer ${token}`;
@@ -58,7 +59,8 @@ export async function call(method, where, { query, body, signal, headers, key } 
     }
     let response;
     try {
-        response = await fetch(address(where, query), { method, headers: sent, body: body === undefined ? undefined : JSON.stringify(body), signal, credentials: "omit", cache: "no-store" });
+        const bytes = form ?? (body === undefined ? undefined : JSON.stringify(body));
+        response = await fetch(address(where, query), { method, headers: sent, body: bytes, signal, credentials: "omit", cache: "no-store" });
     } catch (error) {
         throw error.name === "AbortError" ? error : new ApiError(0, "unreachable", "The host does not answer.");
     }
@@ -116,9 +118,10 @@ function newKey() {
     return "console-" + Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
 }
 
-// A call as a line for a shell, without the token.
-export function curl(method, where, body) {
+// A call as a line for a shell, without the token. form: the parts of a form that is sent instead of a body.
+export function curl(method, where, body, form) {
     const quote = text => `'${text.replaceAll("'", "'\\''")}'`;
-    return ["curl -s", method === "GET" ? "" : `-X ${method}`, quote(address(where).href), token ? `-H "Authorization: Bearer $COWORK_TOKEN"` : "",
-        body === undefined ? "" : `-H 'content-type: application/json' -d ${quote(JSON.stringify(body))}`].filter(Boolean).join(" ");
+    return ["curl -s", method === "GET" || form ? "" : `-X ${method}`, quote(address(where).href), token ? `-H "Authorization: Bearer $COWORK_TOKEN"` : "",
+        body === undefined ? "" : `-H 'content-type: application/json' -d ${quote(JSON.stringify(body))}`,
+        ...Object.entries(form ?? {}).filter(([, value]) => value).map(([name, value]) => `-F ${quote(`${name}=${value}`)}`)].filter(Boolean).join(" ");
 }

@@ -3,6 +3,7 @@ import { parts, plain } from "./text.js";
 
 const Svg = "http://www.w3.org/2000/svg";
 const Addresses = new Set(["href", "src", "action"]);
+const Focusable = "a[href], button, input, select, textarea, summary, [tabindex]";
 const Texts = new Set(["title", "placeholder", "alt", "aria-label", "aria-description"]);
 
 // h("a.row-link", { href, on: { click } }, "text", node, [more])
@@ -108,6 +109,30 @@ export function replace(node, ...children) {
     }
     node.replaceChildren();
     return append(node, children);
+}
+
+// data-at: a name that stays while what it says changes.
+const nameOf = node => node.dataset.at ?? `${node.localName} ${node.getAttribute("aria-label") ?? node.textContent} ${node.getAttribute("href") ?? ""}`;
+
+// The same, where a reader may be at something in it: what stands in its place then has the focus.
+export function renew(node, ...children) {
+    const active = node.contains(document.activeElement) ? document.activeElement : null;
+    const chart = active?.closest("cw-chart");
+    const [all, within] = chart ? ["cw-chart", chart] : [Focusable, active];
+    const before = active ? [...node.querySelectorAll(all)] : [];
+    const at = before.indexOf(within);
+    const name = active && nameOf(within);
+    const point = chart?.focusAt;
+    replace(node, ...children);
+    const after = active ? [...node.querySelectorAll(all)] : [];
+    // What is called so, at its place if there are several; what has another name now is known by its place.
+    const same = at < 0 ? null : after[at] && nameOf(after[at]) === name ? after[at] : after.find(each => nameOf(each) === name) ?? (after.length === before.length ? after[at] : null);
+    if (chart && same) {
+        same.focusAt = point;
+    } else {
+        same?.focus({ preventScroll: true });
+    }
+    return node;
 }
 
 // A text node's content, when it differs: a screen reader is not told the same again.

@@ -90,9 +90,9 @@ export function age(at, { prefix = "", suffix = " ago" } = {}) {
     return h("cw-age", { datetime: at, data: { prefix, suffix }, title: `${inZone(at)}, ${utc(new Date(at))}`, class: "nowrap" });
 }
 
-// How long something still takes.
-export function left(at) {
-    return h("cw-age", { datetime: at, data: { left: "" }, title: `${inZone(at)}, ${utc(new Date(at))}`, class: "nowrap" });
+// How long something still takes. suffix: " left" unless what stands beside it says so.
+export function left(at, { suffix = " left" } = {}) {
+    return h("cw-age", { datetime: at, data: { left: "", suffix }, title: `${inZone(at)}, ${utc(new Date(at))}`, class: "nowrap" });
 }
 
 const ages = new Set();
@@ -110,7 +110,7 @@ class Age extends HTMLElement {
     tick(now) {
         const at = Date.parse(this.getAttribute("datetime"));
         const { prefix, suffix, left } = this.dataset;
-        const text = left !== undefined ? (at <= now ? "over" : `${roughly(at - now)} left`) : now - at < 1000 ? "now" : `${prefix}${roughly(now - at)}${suffix}`;
+        const text = left !== undefined ? (at <= now ? "over" : `${roughly(at - now)}${suffix}`) : now - at < 1000 ? "now" : `${prefix}${roughly(now - at)}${suffix}`;
         if (this.textContent !== text) {
             this.textContent = text;
         }

@@ -18,7 +18,7 @@ export const me = {
 //   load(signal): asks for it.
 //   when(event): whether an event of the stream concerns it.
 //   show(value), fail(error): called with what came.
-//   every: so many ms after it was asked for it is again, while the page is in sight: for what no event tells of.
+//   every: so many ms after it was asked for it is again, while the page is in sight, and when it comes back into sight: for what no event tells of, or tells only some readers of.
 export function resource({ load, when = () => false, show, fail, signal, gap = 400, every = 0 }) {
     let asking = null;
     let again = false;
@@ -49,7 +49,9 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
     live.on(events => events.some(when) && soon(), signal);
     live.onState(state => state === "reset" && soon(), signal);
     if (every > 0) {
-        const timer = setInterval(() => document.visibilityState === "visible" && soon(), every);
+        const look = () => document.visibilityState === "visible" && soon();
+        const timer = setInterval(look, every);
+        document.addEventListener("visibilitychange", look, { signal });
         signal.addEventListener("abort", () => clearInterval(timer), { once: true });
     }
     const first = refresh();

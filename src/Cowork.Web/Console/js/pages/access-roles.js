@@ -6,6 +6,7 @@ import { listKeys } from "../keys.js";
 import { setQuery } from "../router.js";
 import { me } from "../store.js";
 import { mark } from "../ui/badge.js";
+import { choice } from "../ui/chips.js";
 import { id } from "../ui/copy.js";
 import { empty } from "../ui/empty.js";
 import { table } from "../ui/table.js";
@@ -16,7 +17,11 @@ export default async function show({ content, count, signal, query }) {
     const { roles, operations } = await get("/roles", {}, signal);
     const search = h("input", { type: "search", placeholder: "Words of operations", "aria-label": "Words of operations", value: query.get("q") ?? "", data: { search: "" } });
     const state = { role: roles.includes(query.get("role")) ? query.get("role") : null };
-    const chips = h("div.chips", { role: "group", "aria-label": "Roles" });
+    const chips = choice({ label: "Roles", choices: roles.map(role => [role, `needs ${role}`]), at: state.role, choose: role => {
+        state.role = role;
+        setQuery({ role });
+        draw();
+    } });
     const list = h("div");
     replace(count, `${whole(operations.length)} operations`);
     replace(content,
@@ -49,11 +54,6 @@ export default async function show({ content, count, signal, query }) {
         const words = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
         const shown = operations.filter(row => (!state.role || row.roles.includes(state.role))
             && words.every(word => `${row.operation} ${row.method} ${row.path} ${row.summary} ${row.tag}`.toLowerCase().includes(word)));
-        replace(chips, roles.map(role => h("button.chip", { type: "button", "aria-pressed": state.role === role, on: { click: () => {
-            state.role = state.role === role ? null : role;
-            setQuery({ role: state.role });
-            draw();
-        } } }, `needs ${role}`)));
         view.update(shown);
         replace(list, shown.length === 0 ? h("div.card", empty("No operation is like that", "Take a filter away.")) : view.card);
     }

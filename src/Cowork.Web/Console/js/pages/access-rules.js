@@ -7,7 +7,7 @@ import { setQuery, to } from "../router.js";
 import { me } from "../store.js";
 import { badge, mark } from "../ui/badge.js";
 import { digest } from "../ui/copy.js";
-import { fault } from "../ui/empty.js";
+import { empty, fault } from "../ui/empty.js";
 import { table } from "../ui/table.js";
 
 const InputInAddressMax = 2_000;
@@ -57,7 +57,7 @@ export default async function show({ content, count, signal, query }) {
         event.preventDefault();
         check();
     } } },
-        sessions.length === 0 ? h("p.muted", "Make a session first: its folder and grants decide with the rules.")
+        sessions.length === 0 ? empty("No sessions yet", "The folder and grants of a session decide with the rules.", ["POST", "/sessions", { session_id: "first" }])
             : [field(tool, "Tool"), field(session, "In the session"), field(input, "Arguments, as JSON"),
                 h("div", h("button.primary", { type: "submit" }, "Which rule decides? ", h("kbd.button-kbd", "c")))], verdict);
 

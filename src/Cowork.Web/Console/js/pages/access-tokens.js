@@ -3,6 +3,7 @@ import { call, get, path, post, remove } from "../api.js";
 import { h, replace } from "../dom.js";
 import { age, left, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
+import { setQuery } from "../router.js";
 import { me, resource } from "../store.js";
 import { tag } from "../ui/badge.js";
 import { copyButton, id } from "../ui/copy.js";
@@ -15,7 +16,7 @@ const Roles = [["member", "asks agents, makes sessions, skills and schedules"], 
     ["admin", "does all of it, and issues tokens"]];
 const ListMax = 1_000;
 
-export default async function show({ content, count, actions, signal }) {
+export default async function show({ content, count, actions, signal, query }) {
     const mayIssue = me.may("issueToken");
     const list = h("div");
     replace(content, list);
@@ -35,6 +36,7 @@ export default async function show({ content, count, actions, signal }) {
         ],
     });
     listKeys(view, signal);
+    let wanted = query.get("token");
     const source = resource({
         load: s => get("/tokens", { limit: ListMax }, s), when: event => event.type.startsWith("token_"), every: 60_000, signal,
         fail: error => replace(list, fault(error, () => source.refresh())),
@@ -43,6 +45,9 @@ export default async function show({ content, count, actions, signal }) {
             view.update(tokens);
             replace(list, tokens.length === 0 ? h("div.card", empty("No tokens", "Who calls from elsewhere needs one.",
                 ["POST", "/tokens", { name: "ci", user: "ci-bot", roles: ["member"], expires_in_days: 30 }])) : view.card);
+            const named = tokens.find(token => token.token_id === wanted);
+            wanted = null;
+            named && open(named);
         },
     });
 
@@ -81,6 +86,7 @@ export default async function show({ content, count, actions, signal }) {
     }
 
     function open(row) {
+        setQuery({ token: row.token_id });
         const fact = (name, value) => [h("dt", name), h("dd", value)];
         const mayChange = me.may("changeToken") && (!row.operator || me.is_operator);
         const act = (words, kind, run) => h("button", { type: "button", class: kind, on: { click: () => {
@@ -96,6 +102,7 @@ export default async function show({ content, count, actions, signal }) {
             fact("From", row.addresses ? row.addresses.map(address => h("div", h("code", address))) : "any address"),
             row.rotated_at && fact("New secret", time(row.rotated_at)), row.previous_until && fact("Old secret", [left(row.previous_until)])),
         mayChange ? [act("Other roles", "", () => change(row)), act("New secret", "", () => rotate(row)), act("Revoke", "danger", () => revoke(row))] : []);
+        box.addEventListener("close", () => setQuery({ token: null }));
     }
 
     function change(row) {

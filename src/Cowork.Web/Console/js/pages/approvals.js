@@ -222,7 +222,8 @@ function history(list, signal) {
             draw(first);
         } } }, "More"));
         foot.classList.toggle("hidden", !next);
-        replace(list, rows.length === 0 ? h("div.card", empty("Nothing was decided yet")) : view.card);
+        replace(list, rows.length === 0 ? h("div.card", empty("Nothing was decided yet", "A call that waits is decided on this page, or by a request:",
+            ["POST", "/approvals/appr_…/decision", { approved: true, note: "It is stale." }])) : view.card);
     };
     resource({
         load: s => paged("/approvals", "approvals", { status: "all", limit: 100 }, s), when: isOfApproval, signal, fail: error => replace(list, fault(error)),

@@ -1,6 +1,6 @@
 // One artifact: its versions, who wrote each, what it holds, and what changed since the version before.
 import { bytes as bytesOf, get, path } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h, renew, replace } from "../dom.js";
 import { bytes, shortHash, shortId, time, whole } from "../format.js";
 import { pageKeys, versionKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
@@ -74,7 +74,7 @@ export default async function page({ root, signal, params, query, title }) {
     async function draw() {
         const row = versions.find(each => each.version === at);
         const before = versions.find(each => each.version === at - 1);
-        replace(head, crumbs(), h("div.head", h("h1", nameOf()), h("code.muted", details.path), h("span.actions",
+        renew(head, crumbs(), h("div.head", h("h1", nameOf()), h("code.muted", details.path), h("span.actions",
             before && h("button", { type: "button", "aria-pressed": isDiff, on: { click: toggle } }, "What changed"),
             row && h("button", { type: "button", on: { click: () => blobOf(row).then(blob => save(blob, nameOf())).catch(error => toast(error.message, { bad: true })) } }, "Save"))));
         for (const line of view.element.querySelectorAll("tbody tr")) {

@@ -5,6 +5,7 @@ import { bytes, shortHash, time, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { brief } from "../text.js";
+import { removable } from "../ui/chips.js";
 import { empty } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
@@ -18,12 +19,11 @@ export default async function page({ root, signal, query }) {
     const list = h("div");
     let session = query.get("session");
     const search = h("input", { type: "search", placeholder: "Part of the path", "aria-label": "Part of the path", value: query.get("q") ?? "", data: { search: "" } });
-    const chip = session && h("button.chip", { type: "button", "aria-pressed": "true", on: { click: () => {
+    const chip = removable("session", session, () => {
         session = null;
-        setQuery({ session: "" });
-        chip.remove();
+        setQuery({ session });
         view.restart();
-    } } }, `session: ${brief(session, 40)} ×`);
+    });
     replace(root, h("div.head", h("h1", "Artifacts"), count), h("div.filters", { role: "search" }, search, chip), list);
     const view = artifactList(list, count, signal, () => ({ session, q: search.value.trim().toLowerCase() }));
     listKeys(view.table, signal);

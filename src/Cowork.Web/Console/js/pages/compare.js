@@ -87,7 +87,7 @@ function compare(root, signal, left, right, query, title) {
     let chosen = Number(query.get("step")) || null;
     let isUnlike = query.get("only") === "1";
     const body = h("div");
-    const list = h("div.card.cmp", { "aria-label": "Steps" });
+    const list = h("div.card.cmp", { role: "group", "aria-label": "Steps" });
     const only = h("button", { type: "button", "aria-pressed": isUnlike, on: { click: () => {
         isUnlike = !isUnlike;
         only.setAttribute("aria-pressed", isUnlike);
@@ -166,7 +166,7 @@ function compare(root, signal, left, right, query, title) {
             on: { click: () => toggle(step.step) },
         },
             h("span.num.faint", String(step.step)), side(step.left, stories[0][step.step - 1]),
-            h("span.cmp-what", step.differs ? tag("person", Words[step.differs]?.[0] ?? step.differs) : h("span.faint", { "aria-label": "alike" }, "=")),
+            h("span.cmp-what", step.differs ? tag("person", Words[step.differs]?.[0] ?? step.differs) : h("span.faint", h("span", { "aria-hidden": "true" }, "="), h("span.sr", "alike"))),
             side(step.right, stories[1][step.step - 1]),
             h("span.num", signed(tokens, whole)), h("span.num", signed(step.deltas.cost_usd, cost)),
             h("span.cmp-time", h("span.cmp-bars", { "aria-hidden": "true" }, bar(step.left, "wait"), bar(step.right, step.right?.kind ?? "wait")), h("span.num", signed(step.deltas.duration_ms, duration))));

@@ -7,7 +7,7 @@ import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
 import { kindOf, mark } from "../ui/badge.js";
 import { digest, id } from "../ui/copy.js";
-import { fault } from "../ui/empty.js";
+import { empty, fault } from "../ui/empty.js";
 import { jsonBlock } from "../ui/json.js";
 import { rows } from "../ui/rows.js";
 import { FeedLog } from "./feed-log.js";
@@ -18,13 +18,15 @@ const Few = 250;
 // What is kept of the log: what it says in short; the payloads stay on the host.
 const KeptMax = 100_000;
 const Row = 28;
+// Events that are loaded to reach one of them.
+const NearMax = 5_000;
 const Kinds = [["model", "models"], ["tool", "tools"], ["memory", "memories"], ["person", "people"], ["refused", "failures"], ["proven", "ends"], ["wait", "the rest"]];
 
 export default async function page({ root, signal, query }) {
     const log = new FeedLog(KeptMax);
     const state = {
         off: new Set((query.get("without") ?? "").split(",").filter(Boolean)), text: query.get("q") ?? "", session: query.get("session") ?? "", actor: query.get("actor") ?? "",
-        deltas: query.get("deltas") === "1", paused: false, busy: false, catching: false, first: 0, last: 0,
+        deltas: query.get("deltas") === "1", at: Number(query.get("at")) || null, paused: false, busy: false, catching: false, hasEnd: false, first: 0, last: 0,
     };
     // In the order of the log; row 0 of the list is the last of it.
     let shown = [];
@@ -35,8 +37,9 @@ export default async function page({ root, signal, query }) {
     const dense = h("div.dense", { role: "img", "aria-label": "Whether anything is missing between the events in sight" });
     const list = rows({ label: "Events", render, open: inspect, moved: index => !side.classList.contains("hidden") && inspect(index), near });
     const frame = h("div.card.feed-frame", dense, list, side);
+    const none = h("div");
     const pause = h("button", { type: "button", "aria-pressed": "false", on: { click: hold } }, "Pause ", h("kbd.button-kbd", "p"));
-    replace(root, h("div.head", h("h1", "Feed"), proof, h("span.actions", pause)), filters(), frame);
+    replace(root, h("div.head", h("h1", "Feed"), proof, h("span.actions", pause)), filters(), frame, none);
     listKeys(list, signal);
     pageKeys([{ key: "p", does: "Stop and go on", run: hold }, { key: "Escape", does: "Close the event", run: close }], signal);
 
@@ -126,7 +129,8 @@ export default async function page({ root, signal, query }) {
     }
 
     async function older() {
-        if (state.busy || log.isBegun) {
+        // There is something before once there is something: until then, it would be the log's beginning.
+        if (!state.hasEnd || state.busy || state.catching || log.isBegun) {
             return;
         }
         state.busy = true;
@@ -156,6 +160,8 @@ export default async function page({ root, signal, query }) {
         if (added.length === 0) {
             return;
         }
+        frame.classList.remove("hidden");
+        replace(none);
         const news = added.filter(matches);
         shown.push(...news);
         if (shown.length > 0 && shown[0].gid < log.first) {
@@ -191,20 +197,27 @@ export default async function page({ root, signal, query }) {
         }
     }
 
-    async function inspect(index) {
+    function inspect(index) {
         const event = rowAt(index);
-        if (!event) {
+        event && open(event.gid);
+    }
+
+    // The event at a position of the log, whether the list has it or not.
+    async function open(gid) {
+        if (inspect.of === gid) {
             return;
         }
         frame.classList.add("with-side");
         side.classList.remove("hidden");
         replace(side, h("p.muted", "…"));
-        inspect.of = event.gid;
+        inspect.of = gid;
+        setQuery({ at: gid });
         try {
-            const { events: [whole] } = await get("/events", { since_id: event.gid - 1, limit: 1 }, signal);
-            if (inspect.of === event.gid && whole?.gid === event.gid) {
-                show(whole);
+            const { events: [whole] } = await get("/events", { since_id: gid - 1, limit: 1 }, signal);
+            if (inspect.of !== gid) {
+                return;
             }
+            whole?.gid === gid ? show(whole) : replace(side, h("p.muted", "This position of the log is none of this tenant's."));
         } catch (error) {
             error.name !== "AbortError" && replace(side, fault(error));
         }
@@ -229,6 +242,7 @@ export default async function page({ root, signal, query }) {
 
     function close() {
         inspect.of = 0;
+        setQuery({ at: null });
         side.classList.add("hidden");
         frame.classList.remove("with-side");
         list.focus();
@@ -249,13 +263,25 @@ export default async function page({ root, signal, query }) {
     live.onState(word => word === "reset" && !state.paused && catchUp(), signal);
     try {
         const head = live.cursor ?? (await get("/runs/counts", {}, signal)).as_of_gid;
-        await catchUp(Math.max(0, head - 300));
+        // Up to an event that the address names, unless it is far back: then it is shown alone.
+        const isNear = state.at !== null && head - state.at < NearMax;
+        await catchUp(Math.max(0, (isNear ? Math.min(head, state.at) : head) - 300));
+        state.hasEnd = true;
         filter();
+        if (state.at !== null) {
+            const row = shown.findLastIndex(event => event.gid === state.at);
+            open(state.at);
+            if (row >= 0) {
+                list.choose(shown.length - 1 - row);
+                list.scrollTop += list.clientHeight / 2;
+            }
+        }
         if (log.events.length === 0) {
             await older();
         }
         if (log.events.length === 0) {
-            replace(proof, "Nothing has happened yet");
+            frame.classList.add("hidden");
+            replace(none, h("div.card", empty("Nothing has happened yet", "Whatever happens is an event.", ["POST", "/sessions", { session_id: "first" }])));
         }
     } catch (error) {
         fail(error);

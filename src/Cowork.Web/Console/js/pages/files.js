@@ -1,19 +1,23 @@
-// Files that were given to agents: in a project, a conversation, or the whole tenant.
-import { address, bytes as bytesOf, get, path } from "../api.js";
-import { debounce, h, replace } from "../dom.js";
+// Files that were given to agents, in a project, a conversation, or the whole tenant; and of a session what its runs made, too.
+import { bytes as bytesOf, call, get, path, remove } from "../api.js";
+import { debounce, h, renew, replace } from "../dom.js";
 import { bytes, shortId, time, whole } from "../format.js";
 import { setQuery, to } from "../router.js";
 import { listKeys, pageKeys } from "../keys.js";
-import { resource } from "../store.js";
+import { me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { tag } from "../ui/badge.js";
-import { copyButton, id } from "../ui/copy.js";
+import { removable } from "../ui/chips.js";
+import { id } from "../ui/copy.js";
+import { confirm } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
 import { preview, save } from "../ui/preview.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
+import { artifactList } from "./artifacts.js";
 
 const PageRows = 100;
+const RowsMax = 5_000;
 // Whether search finds what is in the file.
 const Texts = { ready: ["proven", "found by search"], failed: ["refused", "no text"], processing: ["model working", "being read"] };
 const Key = /^[0-9a-hjkmnp-tv-z]{26}$/;
@@ -33,14 +37,19 @@ export default async function page({ root, signal, query }) {
     let session = query.get("session");
     const side = h("aside.inspector", { "aria-label": "The file", tabindex: "0" });
     const search = h("input", { type: "search", placeholder: "Part of the name", "aria-label": "Part of the name", value: query.get("q") ?? "", data: { search: "" } });
-    const chip = session && h("button.chip", { type: "button", "aria-pressed": "true", on: { click: () => {
+    const chip = removable("session", session, () => {
         session = null;
-        setQuery({ session: "" });
-        chip.remove();
+        setQuery({ session });
         rows = [];
+        drawMade();
         source.refresh();
-    } } }, `session: ${brief(session, 40)} ×`);
-    replace(root, h("div.head", h("h1", "Files"), count), h("div.filters", { role: "search" }, search, chip), h("div.split", list, side));
+    });
+    const mayGive = me.may("uploadFile");
+    const given = h("input.hidden", { type: "file", multiple: true, "aria-label": "Files to upload", on: { change: () => upload([...given.files]) } });
+    const made = h("div.section");
+    replace(root, h("div.head", h("h1", "Files"), count, h("span.actions",
+        mayGive && h("button", { type: "button", on: { click: () => given.click() } }, "Upload ", h("kbd.button-kbd", "n")), given)),
+        h("div.filters", { role: "search" }, search, chip), h("div.split", h("div", list, made), side));
     const view = table({
         label: "Files", id: row => row.id, href: row => to("files", { at: row.id, session }), choose: row => choose(row.id),
         columns: [
@@ -53,15 +62,18 @@ export default async function page({ root, signal, query }) {
             { title: "Given", num: true, show: row => h("span.muted", time(row.created_at)) },
         ],
     });
+    drawMade();
     listKeys(view, signal);
     pageKeys([{ key: "s", does: "Save the file", run: () => side.querySelector("button[data-save]")?.click() }], signal);
+    mayGive && pageKeys([{ key: "n", does: "Upload files", run: () => given.click() }], signal);
     let rows = [];
     let more = false;
     const foot = h("div.more");
     view.card.append(foot);
 
     const source = resource({
-        load: s => get("/api/v1/files", { limit: PageRows, conversation_id: session }, s), when: isOfFile, signal, gap: 500, fail: error => replace(list, fault(error, () => source.refresh())),
+        load: s => get("/api/v1/files", { limit: PageRows, conversation_id: session }, s), when: isOfFile, every: 30_000, signal, gap: 500,
+        fail: error => replace(list, fault(error, () => source.refresh())),
         show: answer => {
             const fresh = new Set(answer.data.map(row => row.id));
             const oldest = answer.data.at(-1)?.created_at ?? "";
@@ -77,19 +89,31 @@ export default async function page({ root, signal, query }) {
         const shown = q ? rows.filter(row => row.name.toLowerCase().includes(q)) : rows;
         view.update(shown);
         replace(count, rows.length === 0 ? "" : more ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        replace(foot, h("button.quiet", { type: "button", on: { click: further } }, "More"));
+        renew(foot, h("button.quiet", { type: "button", on: { click: further } }, "More"));
         foot.classList.toggle("hidden", !more);
-        const line = `curl -s '${address("/api/v1/files").href}' -F file=@prices.csv${session ? ` -F conversation_id=${session}` : ""}`;
-        replace(list, rows.length === 0 ? h("div.card", empty("No files yet", "What is uploaded is read, and agents find it."), h("div.empty", h("div.code", { tabindex: "0", role: "group", "aria-label": "A command that can be copied" },
-            h("pre", line), copyButton(line)))) : shown.length === 0 ? h("div.card", empty("No file is like that")) : view.card);
+        replace(list, rows.length === 0 ? h("div.card", empty("No files yet", "What is uploaded is read, and agents find it.",
+            ["POST", "/api/v1/files", undefined, { file: "@prices.csv", conversation_id: session }]))
+            : shown.length > 0 ? view.card : h("div.card", more ? h("p.pad.muted", `Not among the newest ${whole(rows.length)}. Looking further…`) : empty("No file is like that")));
+        shown.length === 0 && more && further();
         inspect();
     }
 
     async function further() {
-        const answer = await get("/api/v1/files", { limit: PageRows, offset: rows.length, conversation_id: session }, signal);
-        const known = new Set(rows.map(row => row.id));
-        rows.push(...answer.data.filter(row => !known.has(row.id)));
-        more = answer.has_more;
+        if (further.busy) {
+            return;
+        }
+        further.busy = true;
+        try {
+            const answer = await get("/api/v1/files", { limit: PageRows, offset: rows.length, conversation_id: session }, signal);
+            const known = new Set(rows.map(row => row.id));
+            rows.push(...answer.data.filter(row => !known.has(row.id)));
+            more = answer.has_more && rows.length < RowsMax;
+        } catch (error) {
+            error.name !== "AbortError" && replace(view.card.isConnected ? foot : list, fault(error, further));
+            return;
+        } finally {
+            further.busy = false;
+        }
         draw();
     }
 
@@ -112,7 +136,9 @@ export default async function page({ root, signal, query }) {
         }
         const slot = h("div");
         const content = () => bytesOf(path`/api/v1/files/${row.id}/content`, {}, signal);
-        replace(side, h("div.inspector-title", h("h2.grow", row.name), h("button", { type: "button", data: { save: "" }, on: { click: () => content().then(blob => save(blob, row.name)).catch(error => toast(error.message, { bad: true })) } }, "Save")),
+        replace(side, h("div.inspector-title", h("h2.grow", row.name),
+            h("button", { type: "button", data: { save: "" }, on: { click: () => content().then(blob => save(blob, row.name)).catch(error => toast(error.message, { bad: true })) } }, "Save"),
+            me.may("deleteFile") && h("button.danger", { type: "button", on: { click: () => forget(row) } }, "Delete")),
             h("dl.facts", h("dt", "Id"), h("dd", id(row.id)), h("dt", "Type"), h("dd.mono", row.mime_type), h("dt", "Size"), h("dd", bytes(row.size)),
                 row.status_detail && [h("dt", "Text"), h("dd", row.status_detail)], row.status_code && [h("dt", "Because"), h("dd.mono", row.status_code)]),
             h("h3", { style: { margin: "14px 0 4px" } }, "Content"), slot);
@@ -121,6 +147,49 @@ export default async function page({ root, signal, query }) {
         } catch (error) {
             error.name !== "AbortError" && replace(slot, fault(error));
         }
+    }
+
+    // What was made is no upload: it has versions, and steps that wrote them.
+    function drawMade() {
+        const all = h("a.small.muted", { href: to("artifacts", { session }) }, session ? "As a page" : "What agents made");
+        if (!session) {
+            replace(made, h("p", all));
+            return;
+        }
+        const number = h("span.muted");
+        const found = h("div");
+        replace(made, h("section", { "aria-labelledby": "made" }, h("div.section-head", h("h2", { id: "made" }, "What its runs made"), number, h("span.actions", all)), found));
+        artifactList(found, number, signal, () => ({ session, q: "" }), { withSession: false });
+    }
+
+    async function upload(files) {
+        given.value = "";
+        for (const file of files) {
+            try {
+                const form = new FormData();
+                session && form.append("conversation_id", session);
+                form.append("file", file, file.name);
+                at = (await (await call("POST", "/api/v1/files", { form, signal })).json()).id;
+                setQuery({ at });
+            } catch (error) {
+                toast(`${file.name}: ${error.message}`, { bad: true });
+            }
+        }
+        await source.refresh();
+    }
+
+    async function forget(row) {
+        if (!await confirm("Delete the file?", `No run finds ${brief(row.name, 80)} any more.`, "Delete")) {
+            return;
+        }
+        try {
+            await remove(path`/api/v1/files/${row.id}`);
+            toast("The file is deleted");
+        } catch (error) {
+            toast(error.message, { bad: true });
+        }
+        rows = rows.filter(each => each.id !== row.id);
+        await source.refresh();
     }
 
     search.addEventListener("input", debounce(() => {

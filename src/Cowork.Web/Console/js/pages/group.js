@@ -1,6 +1,6 @@
 // One group: what was said in it, live, who is in it and who is there, its agents, and its end.
-import { bytes, get, path, post } from "../api.js";
-import { h, replace } from "../dom.js";
+import { bytes, get, path, post, remove } from "../api.js";
+import { h, renew, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { to } from "../router.js";
@@ -16,8 +16,10 @@ import { toast } from "../ui/toast.js";
 const PageMessages = 300;
 // Of the messages that are kept in the page.
 const KeptMax = 20_000;
+// Of those that are shown before the one that the address names.
+const Before = 50;
 
-export default async function page({ root, signal, params, title }) {
+export default async function page({ root, signal, params, query, title }) {
     const group = params.group;
     const crumbs = h("ol.crumbs", h("li", h("a", { href: to("groups") }, "Groups")), h("li", id(group)));
     const head = h("div");
@@ -58,7 +60,7 @@ export default async function page({ root, signal, params, title }) {
     function drawHead() {
         const isOver = details.status !== "active";
         const mayArchive = me.may("archiveGroup") && !isOver && (me.roles.includes("admin") || mine()?.role === "admin");
-        replace(head, h("div.head", h("h1", details.title), badge(details.status), details.is_private && tag("person", "members only"), h("span.actions",
+        renew(head, h("div.head", h("h1", details.title), badge(details.status), details.is_private && tag("person", "members only"), h("span.actions",
             h("a.button", { href: to("runs", { session_id: details.session_id }) }, "Its runs"),
             me.may("listTenantEvents") && h("a.button", { href: to("feed", { session: details.session_id }) }, "Its events"),
             isOver && h("button", { type: "button", on: { click: download } }, "Download the archive"),
@@ -67,14 +69,20 @@ export default async function page({ root, signal, params, title }) {
 
     const mine = () => details.members.find(member => member.user_id === me.user);
 
+    // As the server has it: a group's administrators, and the tenant's; and everybody may leave.
+    const mayRule = () => me.may("addGroupMember") && details.status === "active" && (me.roles.includes("admin") || mine()?.role === "admin");
+    const mayLeave = member => me.may("deleteGroupMember") && details.status === "active" && member.user_id === me.user;
+
     function drawSide() {
         const here = details.members.filter(member => member.connected);
-        replace(side,
-            h("div.inspector-title", h("h2", "Members"), h("span.small.muted",
-                `${whole(details.members.length)}, ${here.length === 0 ? "nobody is connected" : here.length === 1 ? "one is connected" : `${whole(here.length)} are connected`}`)),
+        renew(side,
+            h("div.inspector-title", h("h2", "Members"), h("span.small.muted.grow",
+                `${whole(details.members.length)}, ${here.length === 0 ? "nobody is connected" : here.length === 1 ? "one is connected" : `${whole(here.length)} are connected`}`),
+            mayRule() && h("button", { type: "button", on: { click: add } }, "Add")),
             h("ul.people", details.members.map(member => h("li", h("i.presence", { class: member.connected ? "here" : "", "aria-hidden": "true" }),
                 h("span.cut.grow", member.user_id, member.user_id === me.user && h("span.faint", " (you)")),
-                member.role === "admin" && h("span.role", "admin"), h("span.small.muted", member.connected ? "connected" : "away")))),
+                member.role === "admin" && h("span.role", "admin"), h("span.small.muted", member.connected ? "connected" : "away"),
+                (mayRule() || mayLeave(member)) && h("button.icon.quiet", { type: "button", "aria-label": `Change ${member.user_id}`, on: { click: () => change(member) } }, "⋯")))),
             h("div.inspector-title.apart", h("h2", "Agents")),
             h("ul.people", details.agents.map((agent, i) => h("li", h("code.grow", agent.nickname ? `@${agent.nickname}` : agent.agent_id),
                 h("span.small.muted", agent.nickname === null ? "not on this host" : i === 0 ? "answers what names none" : agent.model ?? "")))),
@@ -122,17 +130,20 @@ export default async function page({ root, signal, params, title }) {
     const bySeq = new Map();
     let first = null;
     let last = 0;
+    // One that the address names is shown when the page is.
+    let wanted = Number(query.get("seq")) || null;
     let drawn = new Map();
     let at = -1;
 
     const messages = resource({
         load: async s => {
-            if (first === null) {
+            if (first === null && wanted === null) {
                 return get(path`/groups/${group}/messages`, { limit: PageMessages }, s);
             }
             const all = { messages: [] };
+            const from = first === null ? Math.max(0, wanted - Before) : last;
             for (let answer; ;) {
-                answer = await get(path`/groups/${group}/messages`, { since: last + all.messages.length, limit: PageMessages }, s);
+                answer = await get(path`/groups/${group}/messages`, { since: from + all.messages.length, limit: PageMessages }, s);
                 all.messages.push(...answer.messages);
                 if (!answer.has_more) {
                     return all;
@@ -145,6 +156,13 @@ export default async function page({ root, signal, params, title }) {
             take(page.messages);
             earlier.classList.toggle("hidden", !(first > 1));
             draw();
+            const named = wanted !== null && talk.querySelector(`[data-seq="${wanted}"]`);
+            if (named) {
+                wanted = null;
+                at = [...talk.querySelectorAll("article")].indexOf(named);
+                named.focus({ preventScroll: true });
+                named.scrollIntoView({ block: "center" });
+            }
         },
     });
     replace(earlier, h("button.quiet", { type: "button", on: { click: older } }, "Earlier"));
@@ -249,20 +267,20 @@ export default async function page({ root, signal, params, title }) {
         drawn = next;
         replace(none, list.length === 0 ? empty("Nothing was said yet", "The addressed agents answer.", ["POST", path`/groups/${group}/messages`, { text: "@assistant Hello" }])
             : "");
-        isAtEnd && last > PageMessages / 10 && scrollTo(0, document.documentElement.scrollHeight);
+        isAtEnd && wanted === null && last > PageMessages / 10 && scrollTo(0, document.documentElement.scrollHeight);
     }
 
     function show(entry) {
         const head = (who, more) => h("div.said-head", who, more, h("span.grow"),
-            entry.seq && h("span.small.faint", { title: "Place among the group's messages" }, `#${entry.seq}`));
+            entry.seq && h("a.seq.small.faint", { href: to("groups", group, { seq: entry.seq }), title: "Place among the group's messages" }, `#${entry.seq}`));
         switch (entry.kind) {
             case "gap":
                 return h("p.note.bad", "A message is missing here.");
             case "said":
-                return h("article.said", { tabindex: "-1", "aria-label": `${entry.message.user_id} said` }, head(h("b", entry.message.user_id), [time(entry.message.ts)]),
+                return h("article.said", { tabindex: "-1", data: { seq: entry.seq }, "aria-label": `${entry.message.user_id} said` }, head(h("b", entry.message.user_id), [time(entry.message.ts)]),
                     h("div.reply", h("p.as-is", entry.message.text)));
             case "answer":
-                return h("article.said.of-agent", { tabindex: "-1", "aria-label": `${entry.nickname ?? entry.agent} answered` },
+                return h("article.said.of-agent", { tabindex: "-1", data: { seq: entry.seq }, "aria-label": `${entry.nickname ?? entry.agent} answered` },
                     head(h("b.kind-model", `@${entry.nickname ?? entry.agent}`),
                         [time(entry.at), entry.status !== "completed" && badge(entry.status), h("a.small.muted", { href: to("runs", entry.run) }, "run")]),
                     entry.tools.length > 0 && h("p.small.muted", "used ", [...new Set(entry.tools)].map((tool, i) => [i > 0 && ", ", h("code", tool)])),
@@ -283,21 +301,53 @@ export default async function page({ root, signal, params, title }) {
             }
         },
         open() {
-            const link = [...talk.querySelectorAll("article")][at]?.querySelector("a");
+            const link = [...talk.querySelectorAll("article")][at]?.querySelector("a:not(.seq)");
             link?.click();
             return Boolean(link);
         },
     }, signal);
     pageKeys([{ key: "l", does: "To the latest message", run: () => scrollTo(0, document.documentElement.scrollHeight) }], signal);
 
-    async function join() {
+    async function settle(action) {
         try {
-            await post(path`/groups/${group}/members`, {});
+            await action();
             await found.refresh();
             drawComposer();
         } catch (error) {
             toast(error.message, { bad: true });
         }
+    }
+
+    const join = () => settle(() => post(path`/groups/${group}/members`, {}));
+
+    function add() {
+        const user = h("input", { id: "member-user", required: true, maxlength: 128 });
+        const isAdmin = h("input", { id: "member-admin", type: "checkbox" });
+        const problem = h("div");
+        const box = dialog("Add a member", h("form.form", { on: { submit: async event => {
+            event.preventDefault();
+            try {
+                await post(path`/groups/${group}/members`, { user_id: user.value.trim(), role: isAdmin.checked ? "admin" : "member" });
+                box.close();
+                await found.refresh();
+            } catch (error) {
+                replace(problem, fault(error));
+            }
+        } } }, h("label.field", { for: user.id }, h("span", "User"), user), h("label.check", { for: isAdmin.id }, isAdmin, "May add, remove and archive, too"), problem,
+            h("div", h("button.primary", { type: "submit" }, "Add them"))));
+    }
+
+    function change(member) {
+        const isMe = member.user_id === me.user;
+        const other = member.role === "admin" ? "member" : "admin";
+        const act = (words, kind, action) => h("button", { type: "button", class: kind, on: { click: () => {
+            box.close();
+            settle(action);
+        } } }, words);
+        const box = dialog(member.user_id, h("dl.facts", h("dt", "Role"), h("dd", h("span.role", member.role)), h("dt", "Joined"), h("dd", time(member.joined_at)),
+            h("dt", "Now"), h("dd", member.connected ? "connected" : "away")),
+        [mayRule() && act(`Make them ${other}`, "", () => post(path`/groups/${group}/members`, { user_id: member.user_id, role: other })),
+            act(isMe ? "Leave the group" : "Remove", "danger", () => remove(path`/groups/${group}/members/${member.user_id}`))]);
     }
 
     function archive() {

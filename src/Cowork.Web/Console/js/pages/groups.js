@@ -6,6 +6,7 @@ import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { me, resource } from "../store.js";
 import { badge, tag } from "../ui/badge.js";
+import { choice } from "../ui/chips.js";
 import { dialog } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
 import { table } from "../ui/table.js";
@@ -18,7 +19,11 @@ export default async function page({ root, signal, query }) {
     const state = { scope: offered.some(([name]) => name === query.get("scope")) ? query.get("scope") : me.roles.includes("admin") ? "all" : "mine", shown: PageRows };
     const head = h("span.muted");
     const list = h("div");
-    const chips = h("div.chips", { role: "group", "aria-label": "Whose groups" });
+    const chips = choice({ label: "Whose groups", choices: offered, at: state.scope, isOne: true, choose: scope => {
+        Object.assign(state, { scope, shown: PageRows });
+        setQuery({ scope });
+        source.refresh();
+    } });
     const mayMake = me.may("createGroup");
     replace(root, h("div.head", h("h1", "Groups"), head, mayMake && h("span.actions",
         h("button", { type: "button", on: { click: make } }, "New group ", h("kbd.button-kbd", "n")))), h("div.filters", chips), list);
@@ -38,16 +43,6 @@ export default async function page({ root, signal, query }) {
     listKeys(view, signal);
     const foot = h("div.more");
     view.card.append(foot);
-
-    function controls() {
-        replace(chips, offered.map(([name, words]) => h("button.chip", { type: "button", "aria-pressed": state.scope === name, on: { click: () => {
-            Object.assign(state, { scope: name, shown: PageRows });
-            setQuery({ scope: name });
-            controls();
-            source.refresh();
-        } } }, words)));
-    }
-    controls();
 
     const source = resource({
         load: s => rowsUpTo(state.shown, (offset, limit) => get("/groups", { scope: state.scope, limit, offset }, s)),

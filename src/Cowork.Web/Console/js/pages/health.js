@@ -3,6 +3,7 @@ import { get, path, post, remove } from "../api.js";
 import { h, replace, say } from "../dom.js";
 import { age, bytes, duration, left, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
+import { setQuery } from "../router.js";
 import { me, resource } from "../store.js";
 import { badge, mark, tag } from "../ui/badge.js";
 import { digest, id } from "../ui/copy.js";
@@ -15,7 +16,7 @@ import { toast } from "../ui/toast.js";
 const Every = 5_000;
 const LagMax = 1_000;
 
-export default async function page({ root, signal }) {
+export default async function page({ root, signal, query }) {
     const verdict = h("span");
     const figures = h("dl.card.figures");
     const parts = Object.fromEntries(["projections", "jobs", "letters", "nodes", "heads"].map(name => [name, h("div")]));
@@ -99,6 +100,7 @@ export default async function page({ root, signal }) {
     });
 
     let letters = [];
+    let wanted = query.get("letter");
     const mayMend = me.may("replayDeadLetters");
     const dead = table({
         label: "Jobs that were given up", id: row => row.id, open: row => show(row),
@@ -121,6 +123,9 @@ export default async function page({ root, signal }) {
             say(notes.letters, rows.length === 0 ? "" : rows.length === 1 ? "one job was given up" : `${whole(rows.length)} jobs were given up`);
             replayAll.classList.toggle("hidden", !mayMend || rows.length < 2);
             replace(parts.letters, rows.length === 0 ? h("p.card.pad.muted", mark("proven"), " No job was given up.") : dead.card);
+            const named = rows.find(row => row.id === wanted);
+            wanted = null;
+            named && show(named);
         },
     });
 
@@ -148,6 +153,7 @@ export default async function page({ root, signal }) {
     }
 
     function show(row) {
+        setQuery({ letter: row.id });
         const then = action => ({ click: () => {
             box.close();
             action();
@@ -158,6 +164,7 @@ export default async function page({ root, signal }) {
                 h("dt", "Given up"), h("dd", time(row.sent_at)), h("dt", "Error"), h("dd.mono", row.exception), h("dt", "Message"), h("dd.mono", row.message)),
             mayMend ? [h("button.primary", { type: "button", on: then(() => replay([row])) }, "Try again"),
                 h("button.danger", { type: "button", on: then(() => discard(row)) }, "Forget it")] : []);
+        box.addEventListener("close", () => setQuery({ letter: null }));
     }
     mayMend && pageKeys([{ key: "y", does: "Try all dead letters again", run: () => letters.length > 0 && replay(letters) }], signal);
 

@@ -7,6 +7,7 @@ import { setQuery, to } from "../router.js";
 import { me } from "../store.js";
 import { brief } from "../text.js";
 import { tag } from "../ui/badge.js";
+import { choice, removable } from "../ui/chips.js";
 import { dialog } from "../ui/dialog.js";
 import { empty } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
@@ -25,10 +26,17 @@ export default async function page({ root, signal, query }) {
     const list = h("div");
     const mayState = me.may("createMemory");
     const search = h("input", { type: "search", placeholder: "Words of memories", "aria-label": "Words of memories", value: state.q, data: { search: "" } });
-    const chips = h("div.chips", { role: "group", "aria-label": "Kinds" });
+    const kinds = choice({ label: "Kinds", choices: Object.entries(Kinds).map(([kind, [, word]]) => [kind, word]), at: state.kind, choose: kind => {
+        state.kind = kind;
+        apply();
+    } });
+    const ofOne = removable("session", state.session, () => {
+        state.session = null;
+        apply();
+    });
     replace(root, h("div.head", h("h1", "Memories"), head, mayState && h("span.actions",
         h("button", { type: "button", on: { click: make } }, "State a fact ", h("kbd.button-kbd", "n")))),
-        h("div.filters", { role: "search" }, search, chips), list);
+        h("div.filters", { role: "search" }, search, kinds, ofOne), list);
     mayState && pageKeys([{ key: "n", does: "State a fact", run: make }], signal);
 
     const view = table({
@@ -43,19 +51,9 @@ export default async function page({ root, signal, query }) {
         ],
     });
     listKeys(view, signal);
-    function controls() {
-        replace(chips, Object.entries(Kinds).map(([kind, [, words]]) => h("button.chip", { type: "button", "aria-pressed": state.kind === kind, on: { click: () => {
-            state.kind = state.kind === kind ? null : kind;
-            apply();
-        } } }, words)), state.session && h("button.chip", { type: "button", "aria-pressed": "true", on: { click: () => {
-            state.session = null;
-            apply();
-        } } }, `session: ${brief(state.session, 40)} ×`));
-    }
 
     function apply() {
         setQuery({ q: state.q, kind: state.kind, session: state.session });
-        controls();
         source.restart();
     }
 
@@ -63,7 +61,6 @@ export default async function page({ root, signal, query }) {
         state.q = search.value.trim();
         apply();
     }, 250));
-    controls();
 
     // By words, the best first; or all, the newest first.
     async function load(s) {
@@ -103,5 +100,5 @@ export default async function page({ root, signal, query }) {
 }
 
 function origin(row) {
-    return row.run_id ? h("a.above", { href: to("runs", row.run_id) }, "run ", h("code.muted", shortId(row.run_id))) : h("span.muted", "a user");
+    return row.run_id ? h("a.above", { href: to("runs", row.run_id) }, h("code.muted", shortId(row.run_id))) : h("span.muted", "a user");
 }

@@ -22,19 +22,23 @@ export default async function page({ root, signal, params, title }) {
     const facts = h("div");
     const place = h("span", "…");
     let looked = null;
+    let before = null;
     replace(root, h("ol.crumbs", h("li", h("a", { href: to("memories") }, "Memories")), h("li", id(params.memory))), head, h("div.split", content, facts));
     const found = resource({
-        load: s => get(path`/memories/${params.memory}`, {}, s), when: event => event.stream_id === `memory-${params.memory.replace(/^mem_/, "")}`, signal,
+        load: s => get(path`/memories/${params.memory}`, {}, s), when: event => event.stream_id === `memory-${params.memory.replace(/^mem_/, "")}`, every: 30_000, signal,
         fail: error => replace(head, h("h1", "Memory"), fault(error, () => found.refresh())),
         show: async memory => {
+            if (before === JSON.stringify(memory)) {
+                return;
+            }
+            before = JSON.stringify(memory);
             // What a session's runs wrote about it is nobody's to change; a fact is.
             const fact = memory.kind === "memory" ? await get(path`/api/v1/memories/${memory.memory_id}`, {}, signal).catch(() => null) : null;
             title(brief(memory.content, 60));
-            replace(head, h("div.head", h("h1", brief(memory.content, 80)), kindBadge(memory.kind), h("span.actions",
+            replace(head, h("div.head", h("h1", brief(memory.content, 80)), kindBadge(memory.kind), h("span.actions", copyButton(memory.content, "Copy the text"),
                 fact && me.may("changeMemory") && h("button", { type: "button", on: { click: () => change(memory) } }, "Change"),
                 fact && me.may("deleteMemory") && h("button.danger", { type: "button", on: { click: () => forget(memory) } }, "Delete"))));
-            replace(content, h("section", { "aria-label": "What it says" }, h("div.card.pad", reply(memory.content))),
-                h("p.small.muted.after", copyButton(memory.content, "Copy the text")));
+            replace(content, h("section", { "aria-label": "What it says" }, h("div.card.pad", reply(memory.content))));
             replace(facts, h("section.inspector", { "aria-labelledby": "origin" }, h("div.inspector-title", h("h2", { id: "origin" }, "Where it came from")), h("dl.facts",
                 memory.run_id ? [
                     h("dt", "Run"), h("dd", h("a.mono", { href: to("runs", memory.run_id) }, memory.run_id)),

@@ -1,7 +1,7 @@
 // Runs, latencies, tokens and cost over time. The range and how long its stretches are stand in the address.
 import { get } from "../api.js";
-import { h, replace } from "../dom.js";
-import { cost, duration, percent, timeText, whole } from "../format.js";
+import { h, renew, replace } from "../dom.js";
+import { cost, duration, percent, time, timeText, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { isOfRun, resource } from "../store.js";
@@ -44,7 +44,7 @@ export default async function page({ root, signal, query }) {
     const bucket = () => allowed().includes(state.bucket) ? state.bucket : allowed()[0];
 
     function controls() {
-        replace(bar,
+        renew(bar,
             h("div.chips", { role: "group", "aria-label": "Range" }, Object.entries(Ranges).map(([name, { word }]) => h("button.chip", {
                 type: "button", "aria-pressed": !fixed() && state.range === name, on: { click: () => choose({ range: name, from: null, to: null }) },
             }, word)),
@@ -131,7 +131,7 @@ function showFigures(into, points) {
     const totals = { completed: sum(points, "completed"), failed: sum(points, "failed") };
     const since = { since: points[0]?.from, until: points.at(-1)?.to };
     const link = (value, status) => h("a", { href: to("runs", { ...since, status }) }, whole(value));
-    replace(into,
+    renew(into,
         figure("Asked for", link(sum(points, "created"))), figure("Completed", link(totals.completed, "completed")),
         h("div.figure", { class: totals.failed > 0 ? "bad" : "" }, h("dt", "Failed"), h("dd", link(totals.failed, "failed"))),
         figure("Cancelled", link(sum(points, "cancelled"), "cancelled")),
@@ -167,7 +167,7 @@ function showCharts(into, { points, bucket }) {
     const ended = [["proven", "completed"], ["refused", "failed"], ["wait", "cancelled"]];
     const tokens = [["model", "read"], ["model-2", "written"]];
     const totals = { completed: sum(points, "completed"), failed: sum(points, "failed") };
-    replace(into,
+    renew(into,
         card("Runs that ended", [h("b", whole(totals.completed + totals.failed + sum(points, "cancelled"))), " of ", whole(sum(points, "created")), " asked for"],
             legend(ended, mark),
             stacked("Runs that ended", ended, point => ({ proven: point.completed, refused: point.failed, wait: point.cancelled }), whole)),
@@ -195,7 +195,7 @@ function pointTable(signal) {
     const view = table({
         label: "Figures over time", id: row => row.from, href: row => to("runs", { since: row.from, until: row.to }),
         columns: [
-            { title: "From", link: true, nowrap: true, show: row => timeText(row.from) },
+            { title: "From", link: true, nowrap: true, show: row => time(row.from) },
             { title: "", fill: true, hide: true, show: () => "" },
             { title: "Asked for", num: true, hide: true, show: row => whole(row.created) },
             { title: "Completed", num: true, show: row => whole(row.completed) },

@@ -1,7 +1,7 @@
 // What waits for a person, what goes on, what it costs.
 import { get } from "../api.js";
-import { h, replace } from "../dom.js";
-import { age, cost, duration, left, percent, time, timeText, whole } from "../format.js";
+import { h, renew, replace } from "../dom.js";
+import { age, cost, duration, inZone, left, percent, time, timeText, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { to } from "../router.js";
 import { isOfApproval, isOfRun, resource } from "../store.js";
@@ -11,6 +11,8 @@ import { empty, fault } from "../ui/empty.js";
 import { table } from "../ui/table.js";
 
 const Shown = 8;
+// Figures are the tenant's; events of runs come to who sees their sessions.
+const Every = 30_000;
 
 export default async function page({ root, signal }) {
     const waiting = h("div");
@@ -20,8 +22,9 @@ export default async function page({ root, signal }) {
     const going = h("div");
     const failed = h("div");
     const next = h("div");
+    const first = h("div");
     replace(root,
-        h("div.head", h("h1", "Overview")),
+        h("div.head", h("h1", "Overview")), first,
         h("section", { "aria-labelledby": "needs" }, h("div.section-head", h("h2", { id: "needs" }, "Needs a person"), h("span.actions", h("a.small.muted", { href: to("approvals") }, "All approvals"))), waiting),
         h("section.section", { "aria-label": "Figures" }, figures),
         h("section.section", { "aria-labelledby": "day" }, h("div.section-head", h("h2", { id: "day" }, "The last 24 hours"), heldUp,
@@ -57,31 +60,33 @@ export default async function page({ root, signal }) {
             inbox.update(rows.slice(0, Shown));
             const left = rows.length - Shown;
             more.classList.toggle("hidden", left <= 0);
-            replace(more, h("a", { href: to("approvals") }, `${left} more`));
+            renew(more, h("a", { href: to("approvals") }, `${left} more`));
             replace(waiting, inbox.card);
         },
     });
 
     const state = {};
     const draw = () => {
-        const { counts, budget, metrics } = state;
+        const { counts, budget, metrics, day } = state;
         if (!counts) {
             return;
         }
         const execution = metrics?.latency?.execution;
-        replace(figures, [
+        renew(figures, [
             ["Running", whole(counts.running), to("runs", { status: "running" })],
             ["Queued", whole(counts.queued), to("runs", { status: "queued" })],
             ["Waiting", whole(counts.approval_required), to("approvals"), counts.approval_required > 0 ? "alarm" : ""],
-            ["Completed", whole(counts.completed), to("runs", { status: "completed" })],
-            ["Failed", whole(counts.failed), to("runs", { status: "failed" }), counts.failed > 0 ? "bad" : ""],
-            ["Success", percent(metrics?.success_rate)],
+            ["Completed, 24 h", whole(day?.completed), to("runs", { status: "completed", since: day?.since })],
+            ["Failed, 24 h", whole(day?.failed), to("runs", { status: "failed", since: day?.since }), day?.failed > 0 ? "bad" : ""],
+            ["Success, 24 h", percent(day && day.completed + day.failed > 0 ? day.completed / (day.completed + day.failed) : null)],
             ["Median run", duration(execution?.p50 === null || execution?.p50 === undefined ? null : execution.p50 * 1000)],
-            ["Cost today", budget ? [cost(budget.spent_usd), budget.daily_limit_usd !== null && h("small", ` of ${cost(budget.daily_limit_usd)}`)] : "–"],
+            ["Cost today", budget ? spent(budget) : "–", null, !budget ? "" : budget.remaining_usd <= 0 ? "bad" : budget.spent_usd >= budget.soft_limit_usd ? "alarm" : ""],
         ].map(([name, value, href, kind]) => h("div.figure", { class: kind ?? "" }, h("dt", name), h("dd", href ? h("a", { href }, value) : value))));
+        replace(first, counts.total === 0 && h("div.card.begin", empty("Nothing has happened yet", "A session is a conversation with an agent over one folder, and each turn of it a run.",
+            ["POST", "/sessions", { session_id: "first" }], ["POST", "/sessions/first/turn", { message: "Hello" }])));
     };
     const part = (name, path) => resource({
-        load: s => get(path, {}, s), when: isOfRun, signal, gap: 1_000, fail: error => replace(figures, fault(error)),
+        load: s => get(path, {}, s), when: isOfRun, every: Every, signal, gap: 1_000, fail: error => replace(figures, fault(error)),
         show: value => {
             state[name] = value;
             draw();
@@ -92,11 +97,14 @@ export default async function page({ root, signal }) {
     part("metrics", "/metrics");
 
     resource({
-        load: s => get("/metrics/series", { bucket: "1h" }, s), when: isOfRun, signal, gap: 5_000, fail: error => replace(chart, fault(error)),
+        load: s => get("/metrics/series", { bucket: "1h" }, s), when: isOfRun, every: Every, signal, gap: 5_000, fail: error => replace(chart, fault(error)),
         show: ({ points, as_of_gid: upTo }) => {
+            const sum = name => points.reduce((total, point) => total + point[name], 0);
+            state.day = { completed: sum("completed"), failed: sum("failed"), since: points[0]?.from };
+            draw();
             const hour = at => timeText(at).slice(-8, -3);
             replace(heldUp, `up to event ${whole(upTo)}`);
-            replace(chart, bars({
+            renew(chart, bars({
                 label: "Runs that ended, by the hour", height: 120, kinds: [["proven", "completed"], ["refused", "failed"], ["wait", "cancelled"]],
                 points: points.map(point => ({
                     label: `${timeText(point.from)} to ${hour(point.to)}`, tick: hour(point.from), from: point.from, to: point.to,
@@ -123,14 +131,15 @@ export default async function page({ root, signal }) {
         load: s => get("/schedules/upcoming", { limit: Shown }, s), when: event => event.type.startsWith("schedule"), signal, fail: error => replace(next, fault(error)),
         show: ({ slots }) => {
             if (slots.length === 0) {
-                replace(next, h("div.card", empty("No schedule is active", "A schedule runs a skill at planned times.", ["POST", "/scheduled-runs", { skill_id: "skill_…", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin" }])));
+                replace(next, h("div.card", empty("No schedule is active", "A schedule runs a skill, or a prompt, at planned times.",
+                    ["POST", "/api/v1/schedules", { project_id: "proj_00000000000000000000000000", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin", prompt: "What is new?" }])));
                 return;
             }
             slotted ??= table({
                 label: "Planned times that come next", id: row => row.schedule_id + row.slot, href: row => to("schedules", row.schedule_id),
                 columns: [
                     { title: "Schedule", fill: true, link: true, show: row => row.name },
-                    { title: "In", nowrap: true, show: row => left(row.slot) },
+                    { title: "In", num: true, show: row => h("span.muted", left(row.slot, { suffix: "" })) },
                     { title: "At", num: true, show: row => time(row.slot) },
                 ],
             });
@@ -138,6 +147,14 @@ export default async function page({ root, signal }) {
             replace(next, slotted.card);
         },
     });
+}
+
+// What models have cost today, of what they may: in figures and as a bar, which is full at the limit.
+function spent({ spent_usd: done, reserved_usd: held, daily_limit_usd: limit, resets_at: until }) {
+    const part = usd => limit > 0 ? `${Math.min(100, usd / limit * 100).toFixed(1)}%` : "0%";
+    return [cost(done), h("small", ` of ${cost(limit)}`, held > 0 && `, ${cost(held)} held`), h("span.sr", ", until ", time(until)),
+        h("div.bar.budget", { "aria-hidden": "true", title: `Begins anew ${inZone(until)}` },
+            h("i", { style: { width: part(done) } }), h("i.held", { style: { width: part(held) } }))];
 }
 
 function list(into, label, query, columns, none, signal) {

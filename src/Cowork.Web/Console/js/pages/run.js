@@ -1,7 +1,7 @@
 // One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
 import { bytes as bytesOf, curl, get, path, post } from "../api.js";
-import { debounce, h, replace, set } from "../dom.js";
-import { age, bytes, cost, duration, roughly, shortHash, time, timeText, whole } from "../format.js";
+import { debounce, h, renew, replace, set } from "../dom.js";
+import { age, bytes, cost, duration, roughly, shortHash, time, timeText, utc, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
@@ -19,6 +19,7 @@ import { rows } from "../ui/rows.js";
 import { toast } from "../ui/toast.js";
 import { mountVerify } from "../verify/run.js";
 import { decide } from "./approvals.js";
+import { figuresOf } from "./run-figures.js";
 
 const Page = 1_000;
 const Marks = { queue: "wait", memory: "memory", model: "model", tool: "tool", retry: "wait" };
@@ -33,6 +34,9 @@ export default async function page({ root, signal, params, query, title }) {
     let chosen = query.get("step");
     // Of an artifact: the step that wrote it is chosen.
     let wanted = query.get("sha");
+    // An event that the address names is shown once it is there.
+    let named = Number(query.get("event")) || null;
+    let isPinned = false;
     let now = null;
     // Marks of the verifier, by hash: proven, or not.
     const marked = new Map();
@@ -151,7 +155,7 @@ export default async function page({ root, signal, params, query, title }) {
         replace(crumbs, h("li", h("a", { href: to("runs") }, "Runs")), h("li", h("a", { href: to("sessions", details.session_id) }, details.session_id)), h("li", id(run)));
         const hasEnded = ["completed", "failed", "cancelled"].includes(status);
         const lineage = details.lineage;
-        replace(head, h("h1", brief(details.message ?? "", 140) || "(no text)"), badge(shownStatus),
+        renew(head, h("h1", brief(details.message ?? "", 140) || "(no text)"), badge(shownStatus),
             lineage && h("a.badge", { href: lineage.run_id ? to("runs", lineage.run_id) : to("sessions", lineage.session_id) }, lineage.kind === "counterfactual" ? "what if" : "forked"),
             lineage?.run_id && me.may("getRunDiff") && h("a.small", { href: to("compare", { left: lineage.run_id, right: run }) }, "Compare with its origin"),
             details.cancel_requested && !hasEnded && h("span.muted", "stopping…"),
@@ -180,7 +184,7 @@ export default async function page({ root, signal, params, query, title }) {
         now = foldRun(events, count);
         const writer = wanted && writerOf(wanted);
         if (writer) {
-            setQuery({ step: chosen = writer.key, sha: "" });
+            setQuery({ step: chosen = writer.key, sha: null });
             wanted = null;
         }
         // What goes on has lasted until now; what is shown of the past, until its last event.
@@ -200,7 +204,9 @@ export default async function page({ root, signal, params, query, title }) {
         eventList.update(count);
         details && drawHead();
         branches.forEach(button => button.disabled = !details);
-        inspect();
+        const event = named && events.find(each => each.gid === named);
+        event ? showEvent(event) : inspect();
+        named = null;
     }
 
     // The last call before an artifact was found that wrote its path; a cell names none.
@@ -212,18 +218,43 @@ export default async function page({ root, signal, params, query, title }) {
     }
 
     function drawFigures(count) {
-        const end = now.until;
-        const waits = now.steps.reduce((sum, step) => sum + (step.wait ? (step.wait.to ?? end) - step.wait.from : step.kind === "queue" ? (step.to ?? end) - step.from : 0), 0);
-        const of = kind => now.steps.filter(step => step.kind === kind && step.from !== null).reduce((sum, step) => sum + (step.to ?? end) - step.from, 0);
-        replace(figures, [
-            ["Work", duration(Math.max(0, end - now.created - waits))], ["Waited", duration(waits)], ["Model", duration(of("model"))], ["Tools", duration(of("tool"))],
-            ["Tokens", `${whole(now.input)} + ${whole(now.output)}`], ["Cost", cost(now.cost)], ["Attempt", whole(now.attempt)], ["Events", whole(count)],
-            ["Asked", time(events[0].ts)],
-        ].map(([name, value]) => h("div.figure", h("dt", name), h("dd", value))));
+        renew(figures, figuresOf(now, events, count, now.until).map(figure => h("div.figure", h("dt", figure.name), h("dd", figure.parts.length === 0 ? figure.value
+            : h("button.of-events", { type: "button", title: "The events behind it", on: { click: () => showFigure(figure) } }, figure.value)))));
+    }
+
+    // One event is shown; of several each has its part of the figure.
+    function showFigure({ name, value, parts, format }) {
+        if (parts.length === 1) {
+            showEvent(parts[0].event);
+            return;
+        }
+        pin();
+        replace(inspector, h("div.inspector-title", h("h2.grow", name), h("b", value), back()),
+            h("p.small.muted", format ? "The sum of what these events say:" : "Counted from these events:"),
+            h("ul.parts", parts.map(({ event, name: of, part }) => h("li",
+                h("button.digest.grow", { type: "button", on: { click: () => showEvent(event) } }, event.type), h("span.cut.muted", of), format && h("span.num", format(part))))));
+    }
+
+    // What is shown instead of a step stays until a step is chosen, whatever the run does meanwhile.
+    function pin() {
+        isPinned = true;
+        inspect.of = null;
+        chosen = null;
+        paintChosen();
+    }
+
+    function back() {
+        return h("button.icon.quiet", { type: "button", "aria-label": "Back to the step", on: { click: () => {
+            isPinned = false;
+            setQuery({ event: null });
+            inspect();
+        } } }, "×");
     }
 
     function drawWaterfall() {
-        const axis = axisOf(now, isFolded, ticks, Math.max(1, Math.round(waterfall.clientWidth * .5 / 84)));
+        // What names and durations leave of the width.
+        const room = waterfall.clientWidth < 560 ? waterfall.clientWidth * .48 - 62 : waterfall.clientWidth * .5;
+        const axis = axisOf(now, isFolded, ticks, Math.max(1, Math.round(room / 84)));
         const percent = part => `${(part * 100).toFixed(3)}%`;
         const end = now.until;
         const bar = (kinds, from, until, isOpen) => h("span.wf-bar", {
@@ -291,14 +322,22 @@ export default async function page({ root, signal, params, query, title }) {
 
     function choose(key) {
         chosen = key;
-        setQuery({ step: key });
-        for (const row of waterfall.querySelectorAll(".wf-row")) {
-            row.setAttribute("aria-selected", row.dataset.key === key);
-        }
+        isPinned = false;
+        setQuery({ step: key, event: null });
+        paintChosen();
         inspect();
     }
 
+    function paintChosen() {
+        for (const row of waterfall.querySelectorAll(".wf-row")) {
+            row.setAttribute("aria-selected", row.dataset.key === chosen);
+        }
+    }
+
     function inspect() {
+        if (isPinned) {
+            return;
+        }
         const step = now?.steps.find(each => each.key === chosen) ?? now?.steps.find(each => each.wait && each.wait.to === null);
         if (!step) {
             replace(inspector, h("p.muted", "Choose a step: ", h("kbd", "j"), " ", h("kbd", "k")));
@@ -376,6 +415,7 @@ export default async function page({ root, signal, params, query, title }) {
         const buttons = me.may("decideApproval");
         // What came of it is shown where it was asked.
         const settle = isApproved => {
+            isPinned = false;
             setQuery({ step: chosen = key });
             return decide(approval.approval_id, isApproved, note.value);
         };
@@ -387,7 +427,8 @@ export default async function page({ root, signal, params, query, title }) {
 
     function renderEvent(index, row) {
         const event = events[index];
-        row.append(h("span.gid.mono", whole(event.gid)), h("span.at-time.mono.narrow-hide", timeText(event.ts, { milliseconds: true }).slice(-12)),
+        row.append(h("span.gid.mono", whole(event.gid)),
+            h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: utc(new Date(event.ts)) }, timeText(event.ts, { milliseconds: true }).slice(-12)),
             h("span.type.mono", { class: `kind-${kindOf(event.type)}` }, mark(kindOf(event.type)), h("span", event.type)), h("span.brief.mono.cut", briefJson(event.payload)),
             h("span.hash.mono", { data: { hash: event.hash } }, shortHash(event.hash, 8)));
         paintRow(row, event.hash);
@@ -397,10 +438,11 @@ export default async function page({ root, signal, params, query, title }) {
         if (!event) {
             return;
         }
-        inspect.of = "";
-        chosen = null;
-        replace(inspector, h("div.inspector-title", mark(kindOf(event.type)), h("h2.mono.grow", event.type), h("button.icon.quiet", { type: "button", "aria-label": "Back to the step", on: { click: () => inspect() } }, "×")),
-            h("dl.facts", h("dt", "Position"), h("dd", me.may("listTenantEvents") ? h("a.mono", { href: to("feed", { session: event.session_id }) }, whole(event.gid)) : whole(event.gid)),
+        pin();
+        setQuery({ event: event.gid, step: null });
+        replace(inspector, h("div.inspector-title", mark(kindOf(event.type)), h("h2.mono.grow", event.type), back()),
+            h("dl.facts", h("dt", "Position"),
+                h("dd", me.may("listTenantEvents") ? h("a.mono", { href: to("feed", { session: event.session_id, at: event.gid }) }, whole(event.gid)) : whole(event.gid)),
                 h("dt", "Version"), h("dd", whole(event.version)), h("dt", "Time"), h("dd", time(event.ts, { milliseconds: true })), event.actor && [h("dt", "Actor"), h("dd.mono", event.actor)],
                 event.event_id && [h("dt", "Event"), h("dd", id(event.event_id))], h("dt", "Hash"), h("dd", digest(event.hash, 24))),
             jsonBlock("Payload", event.payload));

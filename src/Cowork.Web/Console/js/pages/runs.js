@@ -1,18 +1,20 @@
 // All runs, newest first. Filters stand in the address.
 import { get, pages as paged, path } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
-import { cost, duration, time, whole } from "../format.js";
+import { cost, duration, time, timeText, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
 import { isOfRun, me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { badge } from "../ui/badge.js";
+import { removable } from "../ui/chips.js";
 import { empty, fault } from "../ui/empty.js";
 import { table } from "../ui/table.js";
 
 const Statuses = ["queued", "running", "approval_required", "completed", "failed", "cancelled"];
 const Filters = ["session_id", "model", "skill_id", "skill_version", "schedule_id", "project_id", "source", "lineage", "since", "until"];
+const Times = new Set(["since", "until"]);
 const PageRows = 50;
 const RowsMax = 5_000;
 
@@ -45,13 +47,10 @@ export default async function page({ root, signal, query }) {
                 apply();
             } },
         }, badge(status).textContent));
-        const fixed = Object.entries(filters).filter(([, value]) => value).map(([name, value]) => h("button.chip", {
-            type: "button", "aria-pressed": "true", title: "Take the filter away", on: { click: event => {
-                filters[name] = null;
-                event.currentTarget.remove();
-                apply();
-            } },
-        }, `${name.replaceAll("_", " ")}: ${brief(value, 40)} ×`));
+        const fixed = Object.entries(filters).map(([name, value]) => removable(name.replaceAll("_", " "), Times.has(name) && Date.parse(value) ? timeText(value) : value, () => {
+            filters[name] = null;
+            apply();
+        }));
         return h("div.filters", { role: "search" }, search, h("div.chips", { role: "group", "aria-label": "States" }, chips), h("div.chips", fixed));
     }
 

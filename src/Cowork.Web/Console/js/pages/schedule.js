@@ -1,7 +1,7 @@
 // One schedule: what it has planned, and what became of each planned time, with the reason.
-import { call, get, path, post } from "../api.js";
-import { h, replace } from "../dom.js";
-import { duration, left, shortId, time, timeText, whole } from "../format.js";
+import { call, get, path, post, remove } from "../api.js";
+import { h, renew, replace } from "../dom.js";
+import { duration, shortId, time, timeText, utc, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { isOfRun, me, resource } from "../store.js";
@@ -14,7 +14,7 @@ import { jsonBlock } from "../ui/json.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 import { clockNote, inZone, nextChange, offsetOf, offsetText } from "./zones.js";
-import { isOfSchedule, slotsOf, spanText, whenOf } from "./schedules.js";
+import { isOfSchedule, Misfires, Overlaps, slotsOf, spanText, whenOf } from "./schedules.js";
 
 const PageRows = 200;
 const Ahead = 50;
@@ -23,8 +23,6 @@ const AheadMax = 1_000;
 const Day = 86_400_000;
 const WeeksBack = 3;
 const WeeksAhead = 2;
-const Misfires = { one: "the last missed time is caught up", none: "missed times are left out", all: "the last 100 missed times are caught up" };
-const Overlaps = { skip: "a time is left out while the run before goes on", queue: "runs wait for each other", parallel: "runs may go at the same time" };
 const Kinds = {
     fired: ["proven", "fired"], caught_up: ["proven", "caught up"], triggered: ["model", "by hand"], skipped: ["refused", "no run"], replanned: ["person", "planned anew"],
     created: ["wait", "made"], changed: ["wait", "changed"], paused: ["person", "paused"], resumed: ["wait", "resumed"],
@@ -100,10 +98,11 @@ export default async function page({ root, signal, params, query, title }) {
 
     function drawHead() {
         const isPaused = details.status === "paused";
-        replace(head, crumbs(),
+        renew(head, crumbs(),
             h("div.head", h("h1", brief(details.name, 120)), badge(details.status), h("span.muted", whenOf(details)), h("span.actions",
                 canRun() && h("button", { type: "button", on: { click: run } }, "Run it now"),
-                canSwitch() && h("button", { type: "button", on: { click: turn } }, isPaused ? "Resume" : "Pause"))));
+                canSwitch() && h("button", { type: "button", on: { click: turn } }, isPaused ? "Resume" : "Pause"),
+                me.may(details.skill_id ? "deleteSchedule" : "deletePromptSchedule") && h("button.danger", { type: "button", on: { click: forget } }, "Delete"))));
     }
 
     function drawCalendar() {
@@ -141,7 +140,7 @@ export default async function page({ root, signal, params, query, title }) {
             const words = [fired && `${whole(fired)} ran`, skipped && `${whole(skipped)} did not`, paused && "paused", planned && `${at < counted && counted < at + Day ? "more than " : ""}${whole(planned)} planned`].filter(Boolean);
             const isUnknown = isPast && at < known - Day;
             cells.push(h("button.day", {
-                type: "button", class: `${key === dayOf(now) ? "today" : ""} ${key === day ? "at" : ""}`, "aria-pressed": key === day, on: { click: () => pick(key === day ? null : key) },
+                type: "button", data: { at: key }, class: `${key === dayOf(now) ? "today" : ""} ${key === day ? "at" : ""}`, "aria-pressed": key === day, on: { click: () => pick(key === day ? null : key) },
             },
                 // Marks with counts say nothing to who cannot see them: the day has a sentence for its name.
                 h("span.sr", `${dateText(at)}: ${words.join(", ") || (isUnknown ? "not read yet" : "nothing")}`),
@@ -150,7 +149,7 @@ export default async function page({ root, signal, params, query, title }) {
                     paused > 0 && h("span.kind-person", mark("person")), planned > 0 && h("span.kind-planned", h("i.ring"), counted < at + Day && at <= counted ? `${whole(planned)}+` : whole(planned)),
                     words.length === 0 && (isUnknown || at > counted) && h("span.faint", "…"))));
         }
-        replace(calendar, h("div.section-head", h("h2", "Calendar"), h("ul.legend", h("li", mark("proven"), "ran"), h("li", mark("refused"), "did not"), h("li", mark("person"), "paused"), h("li", h("i.ring"), "planned")),
+        renew(calendar, h("div.section-head", h("h2", "Calendar"), h("ul.legend", h("li", mark("proven"), "ran"), h("li", mark("refused"), "did not"), h("li", mark("person"), "paused"), h("li", h("i.ring"), "planned")),
             day && h("span.actions", h("button.quiet", { type: "button", on: { click: () => pick(null) } }, "All days"))),
             h("div.card.calendar", ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].map(name => h("span.day-name", { "aria-hidden": "true" }, name)), cells));
     }
@@ -161,7 +160,9 @@ export default async function page({ root, signal, params, query, title }) {
         view.update(shown);
         replace(foot, h("button.quiet", { type: "button", on: { click: further } }, "Earlier ones"));
         foot.classList.toggle("hidden", before === null);
-        replace(ledger, shown.length === 0 && before === null ? h("div.card", empty(day ? "Nothing was decided on that day" : "Nothing was decided yet")) : view.card);
+        replace(ledger, shown.length > 0 || before !== null ? view.card : h("div.card", day ? empty("Nothing was decided on that day")
+            : empty("Nothing was decided yet", "Its planned times are, when they come; a run can be started by hand, too.",
+                ["POST", details.skill_id ? path`/scheduled-runs/${schedule}/trigger` : path`/api/v1/schedules/${schedule}/run`, {}])));
     }
 
     async function further() {
@@ -230,7 +231,7 @@ export default async function page({ root, signal, params, query, title }) {
             ? [h("dt", "Skill"), h("dd", h("a", { href: to("skills", details.skill_id, details.skill_version ? { version: details.skill_version } : {}) }, shortId(details.skill_id)), details.skill_version ? `, version ${details.skill_version}` : ", the latest version")]
             : [h("dt", "Project"), h("dd.mono", shortId(details.project_id))];
         const list = drawPlan.list ??= h("div");
-        replace(plan, h("dl.facts", what,
+        renew(plan, h("dl.facts", what,
             h("dt", "Session"), h("dd", details.session_id ? h("a", { href: to("sessions", details.session_id) }, brief(details.session_id, 40)) : "a new one each time"),
             h("dt", "Acts for"), h("dd.mono", details.created_by), h("dt", "Missed"), h("dd", Misfires[details.misfire] ?? details.misfire), h("dt", "Overlap"), h("dd", Overlaps[details.overlap] ?? details.overlap),
             h("dt", "Runs"), h("dd", h("a", { href: to("runs", { schedule_id: schedule }) }, "all of its runs"))),
@@ -259,7 +260,9 @@ export default async function page({ root, signal, params, query, title }) {
             const note = details.cron && clockNote(at, zone);
             const isOther = offset !== last;
             last = offset;
-            return h("li", { class: isOther || note ? "change" : "" }, h("span", inZone(at, zone, details.interval_seconds % 60 > 0)), h("span.mono", { class: isOther ? "kind-person" : "faint" }, offsetText(offset)),
+            return h("li", { class: isOther || note ? "change" : "" },
+                h("time", { datetime: new Date(at).toISOString(), title: utc(new Date(at)) }, inZone(at, zone, details.interval_seconds % 60 > 0)),
+                h("span.mono", { class: isOther ? "kind-person" : "faint" }, offsetText(offset)),
                 note && h("p.small", note), isOther && !note && h("p.small", "By other clocks than the time before."));
         }), h("li.small.muted", details.cron ? `Times of ${zone}; here the first is ${timeText(new Date(slots[0]).toISOString())}.` : `Times of UTC, every ${spanText(details.interval_seconds)}.`));
     }
@@ -284,6 +287,19 @@ export default async function page({ root, signal, params, query, title }) {
             await (details.skill_id ? post(path`/scheduled-runs/${schedule}/${isPaused ? "resume" : "pause"}`)
                 : call("PATCH", path`/api/v1/schedules/${schedule}`, { body: { status: isPaused ? "active" : "paused" } }));
             source.refresh();
+        } catch (error) {
+            toast(error.message, { bad: true });
+        }
+    }
+
+    async function forget() {
+        if (!await confirm("Delete the schedule?", "Nothing is planned by it any more; runs that it started go on, and the log keeps its ledger.", "Delete")) {
+            return;
+        }
+        try {
+            await remove(details.skill_id ? path`/scheduled-runs/${schedule}` : path`/api/v1/schedules/${schedule}`);
+            toast("The schedule is deleted");
+            go(to("schedules"));
         } catch (error) {
             toast(error.message, { bad: true });
         }

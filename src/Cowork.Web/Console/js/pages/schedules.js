@@ -2,13 +2,15 @@
 import { get, pages as paged } from "../api.js";
 import { debounce, h, replace, svg } from "../dom.js";
 import { left, time, whole } from "../format.js";
-import { listKeys } from "../keys.js";
+import { listKeys, pageKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
-import { resource } from "../store.js";
+import { me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { badge } from "../ui/badge.js";
+import { choice } from "../ui/chips.js";
 import { empty, fault } from "../ui/empty.js";
 import { table } from "../ui/table.js";
+import { toast } from "../ui/toast.js";
 
 const Day = 86_400_000;
 // Of one row.
@@ -17,6 +19,8 @@ const Places = 190;
 // Strips of rows further down are not asked for.
 const StripsMax = 60;
 const Statuses = ["active", "paused"];
+export const Misfires = { one: "the last missed time is caught up", none: "missed times are left out", all: "the last 100 missed times are caught up" };
+export const Overlaps = { skip: "a time is left out while the run before goes on", queue: "runs wait for each other", parallel: "runs may go at the same time" };
 
 export const isOfSchedule = event => event.type.startsWith("schedule_");
 
@@ -24,14 +28,16 @@ export default async function page({ root, signal, query }) {
     const head = h("span.muted");
     const list = h("div");
     let status = Statuses.includes(query.get("status")) ? query.get("status") : null;
+    const mayMake = me.may("createSchedule") || me.may("createPromptSchedule");
     const search = h("input", { type: "search", placeholder: "Name, prompt or expression", "aria-label": "Name, prompt or expression", value: query.get("q") ?? "", data: { search: "" } });
-    const chips = Statuses.map(word => h("button.chip", { type: "button", "aria-pressed": status === word, on: { click: () => {
-        status = status === word ? null : word;
+    const chips = choice({ label: "States", choices: Statuses.map(word => [word, word]), at: status, choose: chosen => {
+        status = chosen;
         setQuery({ status });
-        chips.forEach((chip, i) => chip.setAttribute("aria-pressed", Statuses[i] === status));
         draw();
-    } } }, word));
-    replace(root, h("div.head", h("h1", "Schedules"), head), h("div.filters", { role: "search" }, search, h("div.chips", { role: "group", "aria-label": "States" }, chips)), list);
+    } });
+    replace(root, h("div.head", h("h1", "Schedules"), head, mayMake && h("span.actions",
+        h("button", { type: "button", on: { click: make } }, "New schedule ", h("kbd.button-kbd", "n")))), h("div.filters", { role: "search" }, search, chips), list);
+    mayMake && pageKeys([{ key: "n", does: "New schedule", run: make }], signal);
     const strips = new Map();
     const view = table({
         label: "Schedules", id: row => row.schedule_id, href: row => to("schedules", row.schedule_id),
@@ -59,6 +65,15 @@ export default async function page({ root, signal, query }) {
             ["POST", "/api/v1/schedules", { project_id: "proj_00000000000000000000000000", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin", prompt: "What is new?" }]))
             : shown.length === 0 ? h("div.card", empty("No schedule is like that")) : view.card);
         shown.slice(0, StripsMax).forEach(strip);
+    }
+
+    async function make() {
+        try {
+            const { makeSchedule } = await import("./schedule-form.js");
+            await makeSchedule(Misfires, Overlaps, signal);
+        } catch (error) {
+            error.name !== "AbortError" && toast(error.message, { bad: true });
+        }
     }
 
     async function strip(row) {

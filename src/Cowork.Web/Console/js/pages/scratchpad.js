@@ -1,6 +1,6 @@
 // One scratchpad: its cells with what they came to, and who executed each, for which run.
 import { bytes as bytesOf, get, path, post } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h, renew, replace } from "../dom.js";
 import { duration, shortId, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
@@ -55,7 +55,7 @@ export default async function page({ root, signal, params, query, title }) {
 
     function draw(times) {
         const { kernel } = details;
-        replace(head, crumbs(), h("div.head", h("h1", brief(details.title, 140)), tag(kernel.status === "busy" ? "model working" : "wait", Kernels[kernel.status] ?? kernel.status),
+        renew(head, crumbs(), h("div.head", h("h1", brief(details.title, 140)), tag(kernel.status === "busy" ? "model working" : "wait", Kernels[kernel.status] ?? kernel.status),
             h("span.muted", kernel.name && h("code", kernel.name), times > 0 && ` ${whole(times)} executions`), details.replay_of && h("a.muted", { href: to("scratchpads", details.replay_of) }, "a replay of another"),
             h("span.actions", h("button", { type: "button", on: { click: () => bytesOf(path`/api/v1/scratchpads/${pad}/ipynb`, {}, signal).then(blob => save(blob, `${pad}.ipynb`)).catch(say) } }, "Notebook"))));
         const cells = details.cells.filter(cell => cell.type !== "output");
@@ -94,7 +94,7 @@ export default async function page({ root, signal, params, query, title }) {
             return;
         }
         const done = executions.get(cell.id);
-        replace(element,
+        renew(element,
             h("span.cell-no.mono", { title: "Number of the execution since the kernel began" }, `[${cell.execution_count ?? " "}]`),
             h("div.cell-body",
                 block(cell.content, { label: `Code, ${cell.language ?? "python"}` }),

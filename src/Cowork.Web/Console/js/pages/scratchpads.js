@@ -5,6 +5,7 @@ import { time } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { brief } from "../text.js";
+import { removable } from "../ui/chips.js";
 import { empty } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
@@ -18,12 +19,11 @@ export default async function page({ root, signal, query }) {
     const list = h("div");
     let session = query.get("session");
     const search = h("input", { type: "search", placeholder: "Part of the title", "aria-label": "Part of the title", value: query.get("q") ?? "", data: { search: "" } });
-    const chip = session && h("button.chip", { type: "button", "aria-pressed": "true", on: { click: () => {
+    const chip = removable("session", session, () => {
         session = null;
-        setQuery({ session: "" });
-        chip.remove();
+        setQuery({ session });
         pads.restart();
-    } } }, `session: ${brief(session, 40)} ×`);
+    });
     replace(root, h("div.head", h("h1", "Scratchpads"), count), h("div.filters", { role: "search" }, search, chip), list);
     const view = table({
         label: "Scratchpads", id: row => row.scratchpad_id, href: row => to("scratchpads", row.scratchpad_id),

@@ -5,7 +5,7 @@ import { time } from "../format.js";
 import { go, to } from "../router.js";
 import { me, resource } from "../store.js";
 import { id } from "../ui/copy.js";
-import { fault } from "../ui/empty.js";
+import { empty, fault } from "../ui/empty.js";
 import { toast } from "../ui/toast.js";
 import { pager, runTable } from "./runs.js";
 
@@ -16,7 +16,8 @@ export default async function page({ root, signal, params, title }) {
     const composer = h("div");
     replace(root, head, composer, h("div.section-head.section", h("h2", "Runs"), count), list);
     title(params.session);
-    pager(runTable(signal, { withSession: false }), list, count, signal, () => ({ session_id: params.session }));
+    pager(runTable(signal, { withSession: false }), list, count, signal, () => ({ session_id: params.session }),
+        () => empty("Nothing was asked yet", "Each turn of the session is a run.", ["POST", path`/sessions/${params.session}/turn`, { message: "Hello" }]));
     const found = resource({
         load: s => get(path`/sessions/${params.session}`, {}, s), when: event => event.session_id === params.session && event.type.startsWith("session_"), signal,
         fail: error => replace(head, h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", params.session)), fault(error, () => found.refresh())),
@@ -27,7 +28,7 @@ export default async function page({ root, signal, params, title }) {
                 me.may("listTenantEvents") && h("a.button", { href: to("feed", { session: session.session_id }) }, "Its events"))),
             h("dl.facts",
                 h("dt", "Folder"), h("dd", h("code", session.workspace_path ?? "–")),
-                h("dt", "Model"), h("dd", h("code", session.model ?? "the host's default")),
+                h("dt", "Model"), h("dd", session.model ? h("code", session.model) : "the host's default"),
                 h("dt", "Made"), h("dd", time(session.created_at)))),
     });
     if (me.may("takeTurn")) {

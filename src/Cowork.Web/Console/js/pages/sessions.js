@@ -1,26 +1,32 @@
-// All sessions, newest first.
-import { pages as paged, post } from "../api.js";
+// All sessions, newest first; with words, those whose names have them, and what was said with them in any session.
+import { get, pages as paged, post } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { isOfRun, me } from "../store.js";
+import { brief } from "../text.js";
+import { mark } from "../ui/badge.js";
 import { dialog } from "../ui/dialog.js";
-import { empty } from "../ui/empty.js";
+import { empty, fault } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 
 const PageRows = 200;
+const Sought = "Names, or words that were said";
+const WordMin = 2;
+const HitsMax = 20;
 
 export default async function page({ root, signal, query }) {
     const head = h("span.muted");
     const list = h("div");
-    const search = h("input", { type: "search", placeholder: "Part of an id, title or folder", "aria-label": "Part of an id, title or folder", value: query.get("q") ?? "", data: { search: "" } });
+    const said = h("div");
+    const search = h("input", { type: "search", placeholder: Sought, "aria-label": Sought, value: query.get("q") ?? "", data: { search: "" } });
     const mayMake = me.may("createSession");
     replace(root,
         h("div.head", h("h1", "Sessions"), head, mayMake && h("span.actions", h("button", { type: "button", on: { click: make } }, "New session ", h("kbd.button-kbd", "n")))),
-        h("div.filters", { role: "search" }, search), list);
+        h("div.filters", { role: "search" }, search), list, said);
     mayMake && pageKeys([{ key: "n", does: "New session", run: make }], signal);
 
     const view = table({
@@ -43,13 +49,46 @@ export default async function page({ root, signal, query }) {
             const q = search.value.trim().toLowerCase();
             return q ? row => `${row.session_id} ${row.title ?? ""} ${row.workspace_path ?? ""}`.toLowerCase().includes(q) : null;
         },
-        none: hasRows => hasRows ? empty("No session is like that")
+        none: hasRows => hasRows ? empty("No session has such a name")
             : empty("No sessions yet", "A session is one conversation with an agent over one folder.", ["POST", "/sessions", { session_id: "first" }]),
     });
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
         sessions.draw();
+        look();
     }, 150));
+
+    const hits = table({
+        label: "What was said with these words", id: row => `${row.kind} ${row.run_id} ${row.session_id}`,
+        href: row => row.run_id ? to("runs", row.run_id) : to("sessions", row.session_id),
+        columns: [
+            { title: "By", nowrap: true, show: row => [mark(row.role === "user" ? "person" : "model"), " ", row.role === "user" ? "a user" : "the agent"] },
+            { title: "Said", fill: true, link: true, show: row => brief(row.snippet, 300) },
+            { title: "Session", hide: true, nowrap: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, brief(row.session_id, 28)) },
+            { title: "Time", num: true, show: row => h("span.muted", time(row.at)) },
+        ],
+    });
+
+    // Names are compared here, letter by letter; what was said is found by the host, by words.
+    async function look() {
+        const q = search.value.trim();
+        if (q.length < WordMin) {
+            replace(said);
+            return;
+        }
+        try {
+            const found = await get("/search", { q, kinds: "messages,replies", limit: HitsMax }, signal);
+            if (search.value.trim() === q) {
+                hits.update(found.hits);
+                replace(said, found.hits.length > 0 && h("section.section", { "aria-labelledby": "said" },
+                    h("div.section-head", h("h2", { id: "said" }, "Said with these words"),
+                        h("span.muted", found.hits.length === HitsMax ? `the best ${whole(HitsMax)}` : whole(found.hits.length))), hits.card));
+            }
+        } catch (error) {
+            error.name !== "AbortError" && replace(said, fault(error));
+        }
+    }
+    look();
 
     function make() {
         const id = h("input", { id: "session-id", placeholder: "A name, or nothing", pattern: "[A-Za-z0-9._-]{1,128}" });

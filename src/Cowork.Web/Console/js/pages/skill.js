@@ -1,6 +1,6 @@
 // One skill: its versions, what each changed, what it does with parameters, and the runs of exactly that version.
 import { get, path, post } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h, renew, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { pageKeys, versionKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
@@ -73,7 +73,7 @@ export default async function page({ root, signal, params, query, title }) {
     }
 
     function drawHead(details) {
-        replace(head, crumbs(), h("div.head", h("h1", brief(details.name, 120)), h("span.muted", brief(details.description, 240)), h("span.actions",
+        renew(head, crumbs(), h("div.head", h("h1", brief(details.name, 120)), h("span.muted", brief(details.description, 240)), h("span.actions",
             me.may("addSkillVersion") && h("button", { type: "button", on: { click: add } }, "New version"))));
     }
 
@@ -104,7 +104,7 @@ export default async function page({ root, signal, params, query, title }) {
             const [x, y] = [before ? of(before) ?? "" : "", of(row) ?? ""];
             return (x || y) && [h("div.code-head", h("h3", name), h("span.actions", copyButton(y))), before && x !== y ? diff(x, y, name) : block(y, { label: name })];
         };
-        replace(shown, h("section.section", { "aria-labelledby": "version" },
+        renew(shown, h("section.section", { "aria-labelledby": "version" },
             h("div.section-head", h("h2", { id: "version" }, `Version ${whole(at)}`), h("span.muted", time(row.created_at)), h("span.actions", versions.length > 1 && choice)),
             part("Template", each => each.prompt_template), part("Instructions", each => each.instructions), part("Tools", each => each.tools.join("\n")),
             part("Description", each => each.description)));

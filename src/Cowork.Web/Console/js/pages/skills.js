@@ -2,7 +2,7 @@
 import { pages as paged, post } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
-import { listKeys } from "../keys.js";
+import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { me } from "../store.js";
 import { brief } from "../text.js";
@@ -19,8 +19,10 @@ export default async function page({ root, signal, query }) {
     const head = h("span.muted");
     const list = h("div");
     const search = h("input", { type: "search", placeholder: "Name or description", "aria-label": "Name or description", value: query.get("q") ?? "", data: { search: "" } });
-    replace(root, h("div.head", h("h1", "Skills"), head, h("span.actions", me.may("createSkill") && h("button", { type: "button", on: { click: create } }, "New skill"))),
+    replace(root, h("div.head", h("h1", "Skills"), head, h("span.actions",
+        me.may("createSkill") && h("button", { type: "button", on: { click: create } }, "New skill ", h("kbd.button-kbd", "n")))),
         h("div.filters", { role: "search" }, search), list);
+    me.may("createSkill") && pageKeys([{ key: "n", does: "New skill", run: create }], signal);
     const view = table({
         label: "Skills", id: row => row.skill_id, href: row => to("skills", row.skill_id),
         columns: [

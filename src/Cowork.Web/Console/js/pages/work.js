@@ -1,15 +1,15 @@
 // One work: its preview, in a frame where it is a page, its payload as it was sent, and what can be done with it.
-import { call, get, path, post } from "../api.js";
+import { call, path, post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { bytes, time } from "../format.js";
 import { go, to } from "../router.js";
 import { me, resource } from "../store.js";
 import { brief, wholeJson } from "../text.js";
-import { id } from "../ui/copy.js";
-import { confirm } from "../ui/dialog.js";
+import { block, id } from "../ui/copy.js";
+import { confirm, dialog } from "../ui/dialog.js";
 import { fault } from "../ui/empty.js";
-import { frame, isHtml } from "../ui/frame.js";
 import { jsonBlock } from "../ui/json.js";
+import { htmlFrame, isHtml } from "../ui/preview.js";
 import { reply } from "../ui/reply.js";
 import { toast } from "../ui/toast.js";
 import { bucketBadge, tagsOf } from "./works.js";
@@ -23,8 +23,15 @@ export default async function page({ root, signal, params, title }) {
     const facts = h("div");
     replace(root, h("ol.crumbs", h("li", h("a", { href: to("works") }, "Works")), h("li", id(params.work))), head, h("div.split", shown, facts));
     let before = null;
+    // Of the work as it is shown: what somebody else has changed meanwhile is not written over.
+    let version = null;
     const found = resource({
-        load: async s => (await get(path`/myworks/${params.work}`, {}, s)).data.work, when: event => event.stream_id === `work-${params.work.replace(/^work_/, "")}`,
+        load: async s => {
+            const answer = await call("GET", path`/myworks/${params.work}`, { signal: s });
+            version = answer.headers.get("etag");
+            return (await answer.json()).data.work;
+        },
+        when: event => event.stream_id === `work-${params.work.replace(/^work_/, "")}`,
         every: 30_000, signal,
         fail: error => replace(head, h("h1", "Work"), fault(error, () => found.refresh())),
         show: work => {
@@ -34,10 +41,11 @@ export default async function page({ root, signal, params, title }) {
             before = JSON.stringify(work);
             title(brief(work.label, 60));
             replace(head, h("div.head", h("h1", work.label), bucketBadge(work.bucket), h("span.actions",
+                me.may("changeWork") && h("button", { type: "button", on: { click: () => change(work) } }, "Change"),
                 me.may("duplicateWork") && h("button", { type: "button",
                     on: { click: () => settle(async () => go(to("works", (await post(path`/myworks/${work.work_id}/duplicate`)).data.work.work_id))) } }, "Duplicate"),
                 me.may("deleteWork") && h("button.danger", { type: "button", on: { click: () => forget(work) } }, "Delete"))));
-            replace(shown, work.preview !== undefined && h("section", { "aria-labelledby": "preview" }, h("div.section-head", h("h2", { id: "preview" }, "Preview")),
+            replace(shown, work.preview && h("section", { "aria-labelledby": "preview" }, h("div.section-head", h("h2", { id: "preview" }, "Preview")),
                 preview(work.preview, "Preview")),
                 pagesOf(work.payload).map(([name, html]) => h("section.section", { "aria-label": name },
                     h("div.section-head", h("h2", name), h("span.small.muted", "of the payload")), preview(html, name))),
@@ -55,15 +63,38 @@ export default async function page({ root, signal, params, title }) {
         if (!isHtml(text)) {
             return h("div.card.pad", reply(text));
         }
-        const place = h("div.card.foreign-place");
-        const asText = () => replace(place, h("pre.pad", text));
+        const place = h("div");
+        const asText = () => replace(place, block(text, { label: `Source of ${label}` }));
         const button = h("button", { type: "button", "aria-pressed": "false", on: { click: () => {
             const isPage = button.getAttribute("aria-pressed") === "false";
             button.setAttribute("aria-pressed", isPage);
-            isPage ? replace(place, frame(text, label, signal)) : asText();
+            isPage ? replace(place, htmlFrame(text, label)) : asText();
         } } }, "As a page");
         asText();
-        return [h("p.filters", button, h("span.small.muted", "in a frame that may do nothing: no scripts, no styles, nothing from elsewhere")), place];
+        return [h("p.filters", button, h("span.small.muted", "in a frame in which no script runs and to which nothing comes from elsewhere")), place];
+    }
+
+    function change(work) {
+        const label = h("input", { id: "work-label", required: true, value: work.label });
+        const about = h("textarea", { id: "work-preview", rows: 4, value: work.preview ?? "" });
+        const tags = h("input", { id: "work-tags", value: (work.tags ?? []).join(", ") });
+        const problem = h("div");
+        const at = version;
+        const field = (input, words) => h("label.field", { for: input.id }, h("span", words), input);
+        const box = dialog("Change the work", h("form.form", { on: { submit: async event => {
+            event.preventDefault();
+            const words = tags.value.split(",").map(word => word.trim()).filter(Boolean);
+            try {
+                await call("PATCH", path`/myworks/${work.work_id}`, {
+                    headers: at ? { "if-match": at } : {}, body: { label: label.value, preview: about.value || null, tags: words.length > 0 ? words : null },
+                });
+                box.close();
+                await found.refresh();
+            } catch (error) {
+                replace(problem, fault(error));
+            }
+        } } }, field(label, "Label"), field(about, "Preview"), field(tags, "Tags, with commas between them"), problem,
+            h("div", h("button.primary", { type: "submit" }, "Change it"))));
     }
 
     async function forget(work) {

@@ -5,6 +5,7 @@ import { time, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { brief } from "../text.js";
+import { choice } from "../ui/chips.js";
 import { empty } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
@@ -20,8 +21,11 @@ export default async function page({ root, signal, query }) {
     const list = h("div");
     const search = h("input", { type: "search", placeholder: "Words of labels, previews and tags", "aria-label": "Words of labels, previews and tags", value: state.q,
         data: { search: "" } });
-    const chips = h("div.chips", { role: "group", "aria-label": "Buckets" });
-    replace(root, h("div.head", h("h1", "Works"), head), h("div.filters", { role: "search" }, search, chips), list);
+    const buckets = choice({ label: "Buckets", choices: Object.entries(Buckets), at: state.bucket, choose: bucket => {
+        state.bucket = bucket;
+        apply();
+    } });
+    replace(root, h("div.head", h("h1", "Works"), head), h("div.filters", { role: "search" }, search, buckets), list);
 
     const view = table({
         label: "Works", id: row => row.work_id, href: row => to("works", row.work_id),
@@ -34,16 +38,9 @@ export default async function page({ root, signal, query }) {
         ],
     });
     listKeys(view, signal);
-    function controls() {
-        replace(chips, Object.entries(Buckets).map(([bucket, words]) => h("button.chip", { type: "button", "aria-pressed": state.bucket === bucket, on: { click: () => {
-            state.bucket = state.bucket === bucket ? null : bucket;
-            apply();
-        } } }, words)));
-    }
 
     function apply() {
         setQuery({ q: state.q, bucket: state.bucket });
-        controls();
         source.restart();
     }
 
@@ -51,7 +48,6 @@ export default async function page({ root, signal, query }) {
         state.q = search.value.trim();
         apply();
     }, 250));
-    controls();
 
     async function ask(more, s) {
         const { data } = await get("/myworks", { bucket: state.bucket, q: state.q, limit: PageRows, ...more }, s);

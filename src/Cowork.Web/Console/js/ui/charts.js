@@ -27,11 +27,22 @@ class Chart extends HTMLElement {
         return this;
     }
 
+    // Which of its points has the focus; set before it is drawn: which is to have it.
+    get focusAt() {
+        return [...this.querySelectorAll("a.point")].indexOf(document.activeElement);
+    }
+
+    set focusAt(at) {
+        this.wanted = at;
+    }
+
     redraw() {
         const width = Math.round(this.clientWidth);
         if (width > 0 && (width !== this.drawn || this.made !== this.make)) {
-            [this.drawn, this.made] = [width, this.make];
+            const at = this.wanted ?? this.focusAt;
+            [this.drawn, this.made, this.wanted] = [width, this.make, undefined];
             this.replaceChildren(this.make(width));
+            this.querySelectorAll("a.point")[at]?.focus({ preventScroll: true });
         }
     }
 }

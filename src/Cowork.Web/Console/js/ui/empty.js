@@ -3,9 +3,9 @@ import { curl } from "../api.js";
 import { h } from "../dom.js";
 import { copyButton } from "./copy.js";
 
-// empty("No runs yet", "A turn of a session starts one.", ["POST", "/sessions", {…}]): with a command that fills the place.
+// empty("No runs yet", "A turn of a session starts one.", ["POST", "/sessions", {…}]): with commands, as curl() of api.js takes them, that fill the place.
 export function empty(title, text, ...calls) {
-    const line = calls.map(([method, path, body]) => curl(method, path, body)).join("\n");
+    const line = calls.map(call => curl(...call)).join("\n");
     return h("div.empty", h("strong", title), text && h("p", text), line && h("div.code", { tabindex: "0", role: "group", "aria-label": "A command that can be copied" }, h("pre", line), copyButton(line)));
 }
 

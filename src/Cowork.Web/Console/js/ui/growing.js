@@ -1,5 +1,5 @@
 // A table of things, the newest first, that goes on by a button at its foot. Its first page is kept new; what was loaded behind it stays.
-import { h, replace } from "../dom.js";
+import { h, renew, replace } from "../dom.js";
 import { whole } from "../format.js";
 import { resource } from "../store.js";
 import { fault } from "./empty.js";
@@ -14,6 +14,7 @@ const RowsMax = 5_000;
 export function growing({ view, place, count, load, key, at = "created_at", matches = () => null, none, told, again, signal, ...rest }) {
     let rows = [];
     let next = null;
+    let turn = 0;
     const foot = h("div.more");
     view.card.append(foot);
 
@@ -22,21 +23,38 @@ export function growing({ view, place, count, load, key, at = "created_at", matc
         const shown = isShown ? rows.filter(isShown) : rows;
         view.update(shown);
         replace(count, rows.length === 0 ? "" : told?.(rows.length, next !== null) ?? (next ? `the newest ${whole(rows.length)}` : whole(rows.length)));
-        replace(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
+        renew(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
         foot.classList.toggle("hidden", !next);
-        replace(place, shown.length > 0 ? view.card : h("div.card", none(rows.length > 0)));
+        // What is looked for may be on a page that is not here yet.
+        const isLooking = shown.length === 0 && next !== null && rows.length < RowsMax;
+        replace(place, shown.length > 0 ? view.card : h("div.card", isLooking ? h("p.pad.muted", rows.length > 0 && `Not among the newest ${whole(rows.length)}. `, "Looking further…")
+            : none(rows.length > 0)));
+        isLooking && more();
     }
 
     async function more() {
-        try {
-            const page = await next();
-            const known = new Set(rows.map(row => row[key]));
-            next = page.next;
-            rows.push(...page.rows.filter(row => !known.has(row[key])));
-            draw();
-        } catch (error) {
-            error.name !== "AbortError" && replace(foot, fault(error, again ?? more));
+        if (more.busy || !next) {
+            return;
         }
+        more.busy = true;
+        try {
+            const mine = turn;
+            const page = await next();
+            // Another question may have been asked meanwhile.
+            if (mine === turn) {
+                const known = new Set(rows.map(row => row[key]));
+                next = page.next;
+                rows.push(...page.rows.filter(row => !known.has(row[key])));
+            }
+        } catch (error) {
+            if (error.name !== "AbortError") {
+                replace(view.card.isConnected ? foot : place, fault(error, again ?? more));
+            }
+            return;
+        } finally {
+            more.busy = false;
+        }
+        draw();
     }
 
     const first = resource({
@@ -57,6 +75,7 @@ export function growing({ view, place, count, load, key, at = "created_at", matc
 
         // Another question was asked: nothing of the answer before is kept.
         restart() {
+            turn++;
             rows = [];
             next = null;
             return first.refresh();

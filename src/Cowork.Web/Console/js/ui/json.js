@@ -35,7 +35,7 @@ export function jsonBlock(title, value) {
 }
 
 function node(value, depth, key) {
-    const label = key === undefined ? null : [h("span.k", key), ": "];
+    const label = key === undefined ? null : [h("span.k", String(key)), ": "];
     if (value === null || typeof value !== "object") {
         return h("div", label, leaf(value));
     }

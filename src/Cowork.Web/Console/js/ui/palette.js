@@ -58,7 +58,8 @@ export function palette(pages) {
             const found = await get("/search", { q, limit: 20 }, abort.signal);
             if (field.value.trim() === q) {
                 show([...ids, ...near, ...found.hits.map(hit => ({
-                    kind: Marks[hit.role] ?? "wait", text: brief(hit.snippet, 120), note: hit.at && time(hit.at), href: hit.run_id ? to("runs", hit.run_id) : to("sessions", hit.session_id),
+                    kind: Marks[hit.role] ?? "wait", text: brief(hit.snippet, 120), note: hit.at && time(hit.at),
+                    href: hit.memory_id ? to("memories", hit.memory_id) : hit.run_id ? to("runs", hit.run_id) : to("sessions", hit.session_id),
                 }))]);
             }
         } catch (error) {

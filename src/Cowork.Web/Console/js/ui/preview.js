@@ -17,6 +17,11 @@ export function htmlFrame(html, label) {
     return frame;
 }
 
+// Whether a text is meant as HTML.
+export function isHtml(text) {
+    return typeof text === "string" && /^\s*(<!doctype html|<[a-z][a-z0-9]*[\s>/])/i.test(text);
+}
+
 // A picture of bytes; an SVG image runs no scripts and loads nothing either.
 export function picture(blob, label, signal) {
     const url = URL.createObjectURL(blob);

@@ -1,5 +1,5 @@
 // A table whose rows stay where they are while their contents change. The first link of a row is the row's.
-import { h, replace } from "../dom.js";
+import { h, renew } from "../dom.js";
 
 // The element, or the card that it stands in, is put into the page once.
 // columns: [{title, show(row) → node or text, num, fill, hide (below 760 px)}]; id(row); href(row): where a row leads. choose(row): a click shows the row in this page, which
@@ -27,7 +27,7 @@ export function table({ label, columns, id, href, open, choose }) {
         entry.row = row;
         columns.forEach((column, i) => {
             const content = column.show(row);
-            replace(entry.cells[i], column.link && href ? h("a.row-link", { href: href(row), class: column.cut === false ? "" : "cut", style: { display: "block" } }, content)
+            renew(entry.cells[i], column.link && href ? h("a.row-link", { href: href(row), class: column.cut === false ? "" : "cut", style: { display: "block" } }, content)
                 : column.fill ? h("div.cut", content) : content);
         });
     }
