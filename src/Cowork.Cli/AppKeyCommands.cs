@@ -14,8 +14,6 @@ namespace Cowork.Cli;
 /// </summary>
 static class AppKeyCommands
 {
-    const string DefaultOrg = "default";
-
     const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
     static readonly Origin By = new("system");
@@ -26,28 +24,15 @@ static class AppKeyCommands
         {
             return Usage.Wrong("app-key has the commands create, list and revoke");
         }
-        string[] known = command switch
+        string[] own = command switch
         {
-            "create" => ["--app", "--org", "--out", "--data"],
-            "list" => ["--org", "--data"],
-            _ => ["--kid", "--org", "--data"],
+            "create" => ["--app", "--out"],
+            "list" => [],
+            _ => ["--kid"],
         };
-        var given = new Dictionary<string, string>();
-        for (var i = 0; i < rest.Length; i++)
+        if (TenantOptions.Read($"app-key {command}", own, rest) is not var (org, data, given))
         {
-            var (name, value) = rest[i].IndexOf('=', StringComparison.Ordinal) is > 0 and var at ? (rest[i][..at], rest[i][(at + 1)..])
-                : (rest[i], i + 1 < rest.Length ? rest[++i] : null);
-            if (!known.Contains(name) || string.IsNullOrWhiteSpace(value))
-            {
-                return Usage.Wrong($"app-key {command} has no option {name}, or the option lacks its value");
-            }
-            given[name] = value;
-        }
-        var org = given.GetValueOrDefault("--org", DefaultOrg);
-        var data = Path.GetFullPath(given.GetValueOrDefault("--data", "data"));
-        if (AppId.Parse($"x@{org}") is null)
-        {
-            return Usage.Wrong($"--org is no name of a tenant: 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens");
+            return Usage.Error;
         }
         switch (command)
         {

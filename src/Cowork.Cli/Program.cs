@@ -12,6 +12,7 @@ return args switch
     ["keys", .. var options] => await Keys.Run(options),
     ["migrate", .. var options] => await Migrate.Run(options),
     ["rebuild", .. var options] => await Rebuild.Run(options),
+    ["subjects", .. var options] => await SubjectCommands.Run(options),
     ["witness", .. var options] => await Witness.Run(options),
     ["verify", .. var options] when options.Contains("--database") => await VerifyLog.Run(options),
     ["verify", .. var files] => await Verify.Run(files),

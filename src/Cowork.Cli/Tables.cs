@@ -38,7 +38,7 @@ static class Tables
     }
 
     /// <summary>Those that are there; null: none are, and texts of data subjects stay sealed.</summary>
-    static MasterKeyring? MasterKeys(string data) =>
+    public static MasterKeyring? MasterKeys(string data) =>
         !string.IsNullOrWhiteSpace(Environment.GetEnvironmentVariable(MasterKeySource.Variable)) || File.Exists(MasterKeyFile.In(data))
             ? MasterKeySource.Read(Environment.GetEnvironmentVariable, data)
             : null;

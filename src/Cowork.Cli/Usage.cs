@@ -16,6 +16,10 @@ static class Usage
           app-key list [--org ORG] [--data DIR]      lists the keys of a tenant's apps
           app-key revoke --kid KID [--org ORG] [--data DIR]
                                                      makes a key of an app worthless at once
+          subjects list [--org ORG] [--data DIR]     lists a tenant's data subjects, and how far their erasures are
+          subjects erase NAME [--yes] [--by WHO] [--org ORG] [--data DIR]
+                                                     erases a data subject, with or without a host that runs (docs/privacy.md); --yes: does not ask,
+                                                     WHO is written down with it: the user of this shell, unless it is given
           rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
           health [--data DIR]                        asks the host that works on DIR whether it is ready: exit code 0, else 1
           verify [--json] [--format FORMAT] FILE…    checks bundles and exports offline; - is standard input, FORMAT the only one to accept,

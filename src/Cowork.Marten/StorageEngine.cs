@@ -211,7 +211,7 @@ public sealed class StorageEngine : IAsyncDisposable
     }
 
     /// <summary>The nodes whose lease is not over, this one included.</summary>
-    internal async ValueTask<IReadOnlyList<EngineNode>> Nodes(CancellationToken ct) =>
+    public async ValueTask<IReadOnlyList<EngineNode>> Nodes(CancellationToken ct) =>
         [.. (await jobTable.Nodes(ct)).Select(node => new EngineNode(node.Id, node.Expires, node.Id == Node))];
 
     /// <summary>Commits what is queued, gives the jobs back, and takes the node out of the list.</summary>

@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Testing;
 
 using Npgsql;
@@ -40,11 +41,104 @@ public sealed class CliSpecs : IDisposable
         Assert.Equal("completed", (await host.Http.Get($"/runs/{run}")).Is(200)["status"]);
     }
 
+    [Fact]
+    public async Task A_subject_is_erased_where_no_host_lives_and_the_log_says_by_whom()
+    {
+        var database = await TestPostgres.NewDatabase();
+        var archive = await SaidByAnn(database);
+        const string Erasures = "SELECT count(*)::text FROM cowork.mt_events WHERE type = 'subject_erased.v1'";
+        Assert.Equal((1, "0"), ((await Subjects(database, "no\n", "erase", "ann")).Code, await Ask(database, Erasures)));
+        Assert.True(File.Exists(archive));
+
+        var (code, output) = await Subjects(database, "ann\n", "erase", "ann", "--by", "Bo of privacy");
+        Assert.True(code == 0, output);
+        Assert.Contains("erased     \"ann\": ", output, StringComparison.Ordinal);
+        Assert.Equal("operator:Bo of privacy", await Ask(database, "SELECT data->>'by' FROM cowork.mt_events WHERE type = 'subject_erased.v1' AND user_name = data->>'by'"));
+        Assert.Equal("0", await Ask(database, "SELECT count(*)::text FROM cowork.jobs WHERE kind = 'subject_erasure'"));
+        foreach (var table in (string[])["mt_events", "sessions", "runs", "groups", "messages", "memories", "memory_words", "snapshots", "texts"])
+        {
+            Assert.Equal((table, "0"), (table, await Ask(database, $"SELECT count(*)::text FROM cowork.{table} t WHERE t::text ILIKE '%{Word}%'")));
+        }
+        Assert.False(File.Exists(archive));
+        (code, output) = await Subjects(database, "", "erase", "ann");
+        Assert.True(code == 0 && output.Contains("by operator:Bo of privacy", StringComparison.Ordinal), output);
+        (code, output) = await CoworkCli.Run(null, "verify", "--database", database);
+        Assert.True(code == 0 && output.Contains("events with erased texts", StringComparison.Ordinal), output);
+    }
+
+    [Fact]
+    public async Task An_archive_that_lies_elsewhere_is_left_to_a_host_and_the_erasure_is_not_said_to_be_complete()
+    {
+        var database = await TestPostgres.NewDatabase();
+        var archive = await SaidByAnn(database);
+        var (code, output) = await CoworkCli.Run(
+            database, ["subjects", "erase", "ann", "--yes", "--data", directory], ("Cowork__Blobs", Path.Combine(directory, "elsewhere")));
+        Assert.True(code == 1 && output.Contains(Path.GetFileName(archive), StringComparison.Ordinal), output);
+        Assert.True(File.Exists(archive));
+        Assert.StartsWith("erasing    \"ann\": ", (await Subjects(database, "", "list")).Output, StringComparison.Ordinal);
+        await using var host = await Host(database);
+        await host.Http.Until("/subjects/ann", got => got.Is(200)["state"] == "erased");
+        Assert.False(File.Exists(archive));
+    }
+
+    [Fact]
+    public async Task Hosts_that_live_hear_of_an_erasure_on_the_command_line_at_once()
+    {
+        var database = await TestPostgres.NewDatabase();
+        await using var host = await Host(database);
+        var run = (await host.Http.Turn((await host.Http.Post("/sessions", """{"subject":"ann"}""")).Is(201)["session_id"], $"/say {Word}")).Is(200)["run_id"];
+        Assert.Contains(Word, (await host.Http.Get($"/runs/{run}")).Is(200).Text, StringComparison.Ordinal);
+        Assert.Equal(1, (await Subjects(database, "", "erase", "bo", "--yes")).Code);
+        var (code, output) = await Subjects(database, "", "erase", "ann", "--yes");
+        Assert.True(code == 0, output);
+        Assert.DoesNotContain(Word, (await host.Http.Get($"/runs/{run}")).Is(200).Text, StringComparison.Ordinal);
+        var erased = (await host.Http.Get("/subjects/ann")).Is(200);
+        Assert.Equal(("erased", $"operator:{Environment.UserName}"), (erased["state"], erased["erased_by"]));
+    }
+
+    const string Word = "zephyrquartz";
+
+    /// <summary>A host whose blobs and master key outlive it.</summary>
+    Task<LiveHost> Host(string database) => LiveHost.Start(settings =>
+    {
+        MasterKeyFile.Open(MasterKeyFile.In(directory));
+        Directory.CreateDirectory(settings.Data);
+        File.Copy(MasterKeyFile.In(directory), MasterKeyFile.In(settings.Data));
+        return settings with { Database = database, Blobs = Path.Combine(directory, "blobs") };
+    });
+
+    /// <summary>What the subject ann said in a session and in a group that is archived; the host has ended. Answers the path of the archive.</summary>
+    async Task<string> SaidByAnn(string database)
+    {
+        await using var host = await Host(database);
+        (await host.Http.Turn((await host.Http.Post("/sessions", """{"subject":"ann"}""")).Is(201)["session_id"], $"/say {Word}")).Is(200);
+        var group = (await host.Http.Post("/groups", $$"""{"title":"{{Word}}","subject":"ann"}""")).Is(201)["group_id"];
+        var archive = (await host.Http.Post($"/groups/{group}/archive", """{"reason":"done"}""")).Is(200)["r2_path"];
+        await host.Http.Until($"/groups/{group}", shown => shown["status"] == "archived");
+        archive = Path.Combine(directory, "blobs", archive);
+        Assert.Contains(Word, await File.ReadAllTextAsync(archive), StringComparison.Ordinal);
+        return archive;
+    }
+
+    Task<(int Code, string Output)> Subjects(string database, string input, params string[] args) =>
+        CoworkCli.Run(database, ["subjects", .. args, "--data", directory], input);
+
+    static async Task<string?> Ask(string database, string sql)
+    {
+        await using var source = NpgsqlDataSource.Create(database);
+        await using var ask = source.CreateCommand(sql);
+        return (string?)await ask.ExecuteScalarAsync();
+    }
+
     [Theory]
     [InlineData(0, "usage: cowork COMMAND", "migrate", "--help")]
     [InlineData(0, "usage: cowork COMMAND", "-h")]
     [InlineData(2, "there is no command frobnicate", "frobnicate")]
     [InlineData(2, "migrate has no option --helpp", "migrate", "--helpp")]
+    [InlineData(2, "subjects has the commands list and erase NAME", "subjects", "erase")]
+    [InlineData(2, "subjects list has no option --yes", "subjects", "list", "--yes")]
+    [InlineData(2, "--org is no name of a tenant", "subjects", "erase", "ann", "--org", "a b")]
+    [InlineData(2, "--by is no name", "subjects", "erase", "ann", "--by", "a\u202eb")]
     public async Task How_a_command_is_called_is_told(int exitCode, string told, params string[] arguments)
     {
         var (code, output) = await CoworkCli.Run(database: null, arguments);

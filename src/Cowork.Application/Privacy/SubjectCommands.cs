@@ -42,9 +42,12 @@ public sealed record EraseSubject(string Subject, string By) : ICommand
     }
 }
 
-/// <summary>Notes that copies of an erased subject's texts are gone.</summary>
+/// <summary>Notes that copies of an erased subject's texts are gone, whoever removed them: a job that waits has nothing left to do.</summary>
 public sealed record CompleteErasure(DigestKey Key, long Streams, long Blobs) : ICommand
 {
-    public ValueTask<Refusal?> Decide(UnitOfWork work) =>
-        work.Do(DataSubject.Aggregate, Key, new DataSubjectCommand.Complete(Streams, Blobs, work.Now));
+    public ValueTask<Refusal?> Decide(UnitOfWork work)
+    {
+        work.Cancel(SubjectErasure.JobKind, Key.Value);
+        return work.Do(DataSubject.Aggregate, Key, new DataSubjectCommand.Complete(Streams, Blobs, work.Now));
+    }
 }

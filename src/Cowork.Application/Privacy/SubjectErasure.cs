@@ -21,13 +21,21 @@ public sealed class SubjectErasure(
 
     public async Task<bool> Run(Claim claim, CancellationToken ct)
     {
-        var (org, key) = (claim.Org, new DigestKey(claim.Key));
+        await Remove(claim.Org, new DigestKey(claim.Key), ct);
+        return false;
+    }
+
+    /// <summary>
+    /// Removes all copies, and notes that they are gone. No-op: the subject was not erased. Archives are last, because they may lie where this program cannot reach them.
+    /// </summary>
+    public async Task Remove(string org, DigestKey key, CancellationToken ct)
+    {
         if (await handler.LatestState(org, DataSubject.Aggregate, key, ct) is not DataSubject.Erased { Subject: var subject })
         {
-            return false;
+            return;
         }
         await keys.Refresh(org, ct);
-        var streams = 0L;
+        var (streams, archived) = (0L, new List<string>());
         for (var after = ""; ;)
         {
             var page = await keys.Store.Streams(org, subject, after, StreamsPage, ct);
@@ -39,7 +47,10 @@ public sealed class SubjectErasure(
                     await Refold(org, stream, model, ct);
                 }
                 await RemoveTexts(org, stream, ct);
-                await RemoveArchive(org, stream, key, ct);
+                if (await ArchiveOf(org, stream, key, ct) is { } path)
+                {
+                    archived.Add(path);
+                }
                 streams++;
             }
             if (page.Count < StreamsPage)
@@ -48,11 +59,14 @@ public sealed class SubjectErasure(
             }
             after = page[^1];
         }
+        foreach (var path in archived)
+        {
+            await archives.DeleteArchive(path, ct);
+        }
         var blobs = (await keys.Store.Blobs(org, subject, "", int.MaxValue, ct)).Count;
         await keys.Store.Complete(org, subject, ct);
         await keys.Refresh(org, ct);
         await commands.Execute(org, By, new CompleteErasure(key, streams, blobs), ct, waitForStorage: true);
-        return false;
     }
 
     /// <summary>Folds the rows that a stream's words went into anew, up to where their model has come.</summary>
@@ -93,15 +107,12 @@ public sealed class SubjectErasure(
         }
     }
 
-    /// <summary>An archive that the host wrote before the erasure has the texts. One that was written later, or is being written, has none.</summary>
-    async ValueTask RemoveArchive(string org, string stream, DigestKey subject, CancellationToken ct)
-    {
-        if (stream.StartsWith("group-", StringComparison.Ordinal)
+    /// <summary>The archive of a group that was written before the erasure and has the texts; null: none was. One that was written later, or is being written, has none.</summary>
+    async ValueTask<string?> ArchiveOf(string org, string stream, DigestKey subject, CancellationToken ct) =>
+        stream.StartsWith("group-", StringComparison.Ordinal)
             && (await log.Load(org, stream, 0, int.MaxValue, ct)).Events.LastOrDefault(e => e.Event is GroupEvent.GroupArchived) is { } archived
             && (await log.Load(org, DataSubject.Aggregate.Stream(subject), 0, int.MaxValue, ct)).Events.Last(e => e.Event is DataSubjectEvent.SubjectErased) is var erased
-            && archived.Position < erased.Position)
-        {
-            await archives.DeleteArchive(((GroupEvent.GroupArchived)archived.Event).Path, ct);
-        }
-    }
+            && archived.Position < erased.Position
+                ? ((GroupEvent.GroupArchived)archived.Event).Path
+                : null;
 }

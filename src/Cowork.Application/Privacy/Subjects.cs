@@ -16,6 +16,23 @@ public enum Sealing
     User,
 }
 
+/// <summary>How far it is with a data subject. Whether somebody was erased the log says, and not the table of keys.</summary>
+/// <param name="Erased">Null: nobody erased the subject.</param>
+public sealed record SubjectStatus(ListedSubject Listed, DataSubject.Erased? Erased)
+{
+    /// <summary>
+    /// <c>active</c>: the key is there. <c>erasing</c>: it was destroyed, and copies of what it opened are being removed. <c>erased</c>. <c>unreadable</c>: it is gone, and nobody
+    /// erased the subject.
+    /// </summary>
+    public string State => Erased is null ? Listed.HasKey ? "active" : "unreadable" : Erased.CompletedAt is null ? "erasing" : "erased";
+
+    /// <summary>Sealed files of the blob store; after the erasure, those that nobody can open any more.</summary>
+    public long Blobs => Erased is { CompletedAt: not null } ? Erased.Blobs : Listed.Blobs;
+
+    public static async ValueTask<SubjectStatus> Of(CommandHandler handler, string org, ListedSubject listed, CancellationToken ct) =>
+        new(listed, await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(listed.Subject), ct) as DataSubject.Erased);
+}
+
 /// <summary>Gives data subjects their keys, and erases them.</summary>
 public sealed class Subjects(
     CommandHandler handler, ICommandExecutor commands, TenantSecrets secrets, SubjectKeyring keys, OperatorsTenant operators, Sealing sealing, TimeProvider clock)

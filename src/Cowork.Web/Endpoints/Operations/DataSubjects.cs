@@ -1,6 +1,5 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 using Cowork.Web.Http;
 
 using Microsoft.AspNetCore.Http.Features;
@@ -89,10 +88,7 @@ static class DataSubjectEndpoints
 
     static async ValueTask<DataSubjectShape> Shape(string org, ListedSubject subject, CommandHandler handler, CancellationToken ct)
     {
-        // The log says whether somebody was erased, and not the table of keys.
-        var erased = await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(subject.Subject), ct) as DataSubject.Erased;
-        return new(
-            subject.Subject, erased is null ? subject.HasKey ? "active" : "unreadable" : erased.CompletedAt is null ? "erasing" : "erased", subject.Streams,
-            erased?.CompletedAt is null ? subject.Blobs : erased.Blobs, erased?.ErasedAt, erased?.By, erased?.CompletedAt);
+        var status = await SubjectStatus.Of(handler, org, subject, ct);
+        return new(subject.Subject, status.State, subject.Streams, status.Blobs, status.Erased?.ErasedAt, status.Erased?.By, status.Erased?.CompletedAt);
     }
 }
