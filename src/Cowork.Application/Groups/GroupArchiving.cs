@@ -85,24 +85,26 @@ public sealed class GroupArchiving(
             }
             live = left;
         }
-        // A file that was begun before the texts of its subject were erased, and finished afterwards, has them: it is written once more.
-        (string Sha256, long Bytes) written;
-        bool wasErased;
-        do
+        // A file that was begun before the texts of its subject were erased has them: it is written once more. The commit that records it is pinned to the subject's stream.
+        for (var isStale = true; isStale;)
         {
-            wasErased = await IsErased();
-            written = await Write(claim.Org, key, request.Path, ct);
+            var wasErased = await IsErased();
+            var (sha256, bytes) = await Write(claim.Org, key, request.Path, ct);
+            await commands.Commit(
+                claim.Org, System,
+                async work =>
+                {
+                    isStale = !wasErased && (await work.State(Group.Aggregate, key) as IOfSubject)?.Subject is { } subject
+                        && await work.PinnedState(DataSubject.Aggregate, DataSubject.KeyOf(subject)) is DataSubject.Erased;
+                    if (isStale)
+                    {
+                        return null;
+                    }
+                    work.Finish(claim);
+                    return await work.Do(Group.Aggregate, key, new GroupCommand.RecordArchive(sha256, bytes, work.Now), key.Session);
+                },
+                ct, waitForStorage: true);
         }
-        while (!wasErased && await IsErased());
-        var (sha256, bytes) = written;
-        await commands.Commit(
-            claim.Org, System,
-            async work =>
-            {
-                work.Finish(claim);
-                return await work.Do(Group.Aggregate, key, new GroupCommand.RecordArchive(sha256, bytes, work.Now), key.Session);
-            },
-            ct, waitForStorage: true);
         return true;
 
         async ValueTask<bool> IsErased()
