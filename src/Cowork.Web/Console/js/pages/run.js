@@ -104,6 +104,16 @@ export default async function page({ root, signal, params, query, title }) {
         }
     }, 1_000);
     signal.addEventListener("abort", () => clearInterval(clock), { once: true });
+    // The axis has as many marks as there is room for.
+    let width = 0;
+    const sight = new ResizeObserver(debounce(() => {
+        if (now && waterfall.clientWidth !== width) {
+            width = waterfall.clientWidth;
+            drawWaterfall();
+        }
+    }, 100));
+    sight.observe(waterfall);
+    signal.addEventListener("abort", () => sight.disconnect(), { once: true });
     await load();
 
     async function load() {

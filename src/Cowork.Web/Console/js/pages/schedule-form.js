@@ -9,7 +9,7 @@ import { dialog } from "../ui/dialog.js";
 import { fault } from "../ui/empty.js";
 
 const General = "proj_00000000000000000000000000";
-const Units = [["minutes", 60], ["hours", 3_600], ["days", 86_400]];
+const Units = [[60, "minutes"], [3_600, "hours"], [86_400, "days"]];
 const Previewed = 3;
 
 const field = (name, control, text) => h("label.field", h("span", name), control, text && h("span.small.muted", text));
