@@ -203,19 +203,24 @@ sealed class Workloads
                 return Events;
             });
             Say($"\n{Events} events appended with heads in {made.Elapsed.TotalSeconds:0} s");
-            Say($"\n| a log of a million events | s | events/s | : COPY | managed MiB at the most |\n|---|---|---|---|---|");
+            Say($"\n| a log of a million events | s | events/s | : COPY | client µs/event | PostgreSQL µs/event | managed MiB at the most |\n|---|---|---|---|---|---|---|");
             for (var round = 0; round < Rounds; round++)
             {
+                var before = cpu.Now();
                 var copy = await audit.Copy();
-                Say($"| COPY … TO STDOUT | {Events / copy:0.0} | {copy:0} | 1 | |");
+                var used = cpu.Now() - before;
+                Say($"| COPY … TO STDOUT | {Events / copy:0.0} | {copy:0} | 1 | {used.Host * 1e6 / Events:0.0} | {used.Postgres * 1e6 / Events:0.0} | |");
+                before = cpu.Now();
                 var (state, middle, seconds, mebibytes) = await audit.Verify(LogVerifierState.Begin);
-                Say($"| verified | {seconds:0.0} | {state.Position / seconds:0} | {state.Position / seconds / copy:0.00} | {mebibytes:0.0} |");
+                used = cpu.Now() - before;
+                var (verified, of) = (state.Position / seconds, state.Position / 1e6);
+                Say($"| verified | {seconds:0.0} | {verified:0} | {verified / copy:0.00} | {used.Host / of:0.0} | {used.Postgres / of:0.0} | {mebibytes:0.0} |");
                 if (round == Rounds - 1)
                 {
                     var rest = await audit.Verify(middle);
                     var events = rest.State.Position - middle.Position;
                     var perSecond = events / rest.Seconds;
-                    Say($"| verified from event {middle.Position + 1} on | {rest.Seconds:0.0} | {perSecond:0} | {perSecond / copy:0.00} | {rest.Mebibytes:0.0} |");
+                    Say($"| verified from event {middle.Position + 1} on | {rest.Seconds:0.0} | {perSecond:0} | {perSecond / copy:0.00} | | | {rest.Mebibytes:0.0} |");
                 }
             }
         }

@@ -10,6 +10,8 @@ namespace Cowork.Application.Storage;
 /// </summary>
 public static class HashChain
 {
+    const int HashBytes = 32;
+
     const string TimestampFormat = "yyyy-MM-dd'T'HH:mm:ss.fff'Z'";
 
     /// <summary>What stands before version 1: 32 zero bytes, in hex.</summary>
@@ -22,8 +24,28 @@ public static class HashChain
     public static string Next(
         string previous, string org, string stream, long version, Guid id, string type, DateTimeOffset at, string actor, ReadOnlySpan<byte> canonicalData)
     {
+        Span<byte> hash = stackalloc byte[HashBytes];
+        Compute(hash, previous, org, stream, version, id, type, at, actor, canonicalData);
+        return Convert.ToHexStringLower(hash);
+    }
+
+    /// <summary>Whether it is the hash that <see cref="Next"/> gives, which is not made a text for it.</summary>
+    /// <inheritdoc cref="Next"/>
+    public static bool IsNext(
+        string hash, string previous, string org, string stream, long version, Guid id, string type, DateTimeOffset at, string actor, ReadOnlySpan<byte> canonicalData)
+    {
+        Span<byte> computed = stackalloc byte[HashBytes];
+        Compute(computed, previous, org, stream, version, id, type, at, actor, canonicalData);
+        Span<char> hex = stackalloc char[2 * HashBytes];
+        return Convert.TryToHexStringLower(computed, hex, out _) && hex.SequenceEqual(hash);
+    }
+
+    static void Compute(
+        Span<byte> hash, string previous, string org, string stream, long version, Guid id, string type, DateTimeOffset at, string actor,
+        ReadOnlySpan<byte> canonicalData)
+    {
         using var body = new PooledBuffer(canonicalData.Length + 512);
-        Convert.FromHexString(previous, body.GetSpan(32), out _, out var written);
+        Convert.FromHexString(previous, body.GetSpan(HashBytes), out _, out var written);
         body.Advance(written);
         // The members stand in the order that RFC 8785 sorts them into.
         body.Write("{\"actor\":"u8);
@@ -46,8 +68,6 @@ public static class HashChain
         version.TryFormat(body.GetSpan(20), out written, provider: CultureInfo.InvariantCulture);
         body.Advance(written);
         body.Write("}"u8);
-        Span<byte> hash = stackalloc byte[32];
         SHA256.HashData(body.Written, hash);
-        return Convert.ToHexStringLower(hash);
     }
 }

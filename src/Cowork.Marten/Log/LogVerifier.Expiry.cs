@@ -25,7 +25,7 @@ public sealed partial class LogVerifier
 
     /// <summary>Notes what is judged when the page is read.</summary>
     /// <exception cref="JsonException">The data is not of its shape.</exception>
-    void Remember(long position, string org, string stream, long version, string type, string? inFeed, byte[] data, DateTimeOffset at)
+    void Remember(long position, string org, string stream, long version, string type, string? inFeed, ReadOnlySpan<byte> data, DateTimeOffset at)
     {
         if (Tombstones.Is(data))
         {

@@ -190,6 +190,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
                 tiles[new(reader.GetInt32(0), reader.GetInt64(1))] = reader.GetFieldValue<byte[]>(2);
             }
             await reader.NextResultAsync(ct);
+            using var canonical = new PooledBuffer(PartBytes);
             var parts = Channel.CreateBounded<List<ReadRow>>(new BoundedChannelOptions(PartsMax) { SingleReader = true, SingleWriter = true });
             using var stop = new CancellationTokenSource();
             var reading = Task.Run(() => Read(reader, parts.Writer, stop.Token, ct), CancellationToken.None);
@@ -197,7 +198,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
             {
                 await foreach (var part in parts.Reader.ReadAllAsync(CancellationToken.None))
                 {
-                    if (!Verify(part, tiles, waiting))
+                    if (!Verify(part, tiles, waiting, canonical))
                     {
                         break;
                     }
@@ -256,7 +257,8 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
     }
 
     /// <summary>Verifies rows. False: no more of the page need be looked at.</summary>
-    bool Verify(List<ReadRow> part, Dictionary<TileKey, byte[]> tiles, List<LoggedRow> waiting)
+    /// <param name="data">Room for the data of one event in canonical form.</param>
+    bool Verify(List<ReadRow> part, Dictionary<TileKey, byte[]> tiles, List<LoggedRow> waiting, PooledBuffer data)
     {
         foreach (var read in part)
         {
@@ -268,12 +270,13 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
                     isTwice ? "It is in feeds twice." : read.Position > tree.Size ? NoEvent : "There are two events at this position.");
                 return false;
             }
-            if (Row(read) is not { } row)
+            data.Clear();
+            if (Row(read, data) is not { } row)
             {
                 return false;
             }
             lastId = read.Id;
-            Chain(row, waiting);
+            Chain(row, data.Written, waiting);
             Feed(row, read.Feed, waiting);
             tree.Add(row.Leaf.LeafHash(), (level, hash) => Tile(read.Position, level, hash, tiles));
             Root();
@@ -286,7 +289,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
     }
 
     /// <summary>An event. Null: its row holds what no event of ours can, and was noted as a fault.</summary>
-    LoggedRow? Row(ReadRow read)
+    LoggedRow? Row(ReadRow read, PooledBuffer data)
     {
         var (position, org, stream) = (read.Position, read.Org, read.Stream);
         try
@@ -296,7 +299,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
                 throw unreadable;
             }
             var at = new DateTimeOffset(read.At);
-            var data = CanonicalJson.Of(read.Data);
+            CanonicalJson.Write(data, read.Data);
             var headers = Headers.Read(read.Headers);
             if (at.UtcTicks % TimeSpan.TicksPerMillisecond != 0)
             {
@@ -318,13 +321,13 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
                     Fault(position, "It has no hash.", stream);
                 }
             }
-            if (Tombstones.Is(data) || ExpirySchema.IsExpiry(read.Type))
+            if (Tombstones.Is(data.Written) || ExpirySchema.IsExpiry(read.Type))
             {
                 if (headers.Hash is null || !IsHash(headers.Hash))
                 {
                     Fault(position, "It has no hash.", stream);
                 }
-                Remember(position, org, stream, read.Version, read.Type, headers.Session, data, at);
+                Remember(position, org, stream, read.Version, read.Type, headers.Session, data.Written, at);
             }
             var isSame = read.Feed is { } feed && feed.Org == org && feed.Session == headers.Session && feed.Run == headers.Run;
             if (read.Feed is not null && !isSame)
@@ -333,10 +336,11 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
             }
             return new(
                 new(
-                    position, org, stream, read.Version, headers.Hash ?? HashChain.Next(HashChain.Root, org, stream, read.Version, read.Id, read.Type, at, read.Actor, data),
+                    position, org, stream, read.Version,
+                    headers.Hash ?? HashChain.Next(HashChain.Root, org, stream, read.Version, read.Id, read.Type, at, read.Actor, data.Written),
                     isSame ? read.Feed!.Value.FeedId : 0, headers.Session is null ? null : new SessionKey(headers.Session),
                     headers.Run is null ? null : new RunKey(headers.Run), read.Correlation, read.Causation),
-                headers.Hash, read, data);
+                headers.Hash, read);
         }
         catch (Exception e) when (e is JsonException or InvalidCastException or FormatException or ArgumentException or OverflowException)
         {
@@ -346,7 +350,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
     }
 
     /// <summary>Compares an event with the one before it in its stream, if that is remembered.</summary>
-    void Chain(LoggedRow row, List<LoggedRow> waiting)
+    void Chain(LoggedRow row, ReadOnlySpan<byte> data, List<LoggedRow> waiting)
     {
         var (key, leaf) = ((row.Leaf.Org, row.Leaf.Stream), row.Leaf);
         if (leaf.Version == 1)
@@ -355,7 +359,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
             {
                 Fault(leaf.Position, "Its stream has a first event before it.", leaf.Stream);
             }
-            Link(row, HashChain.Root);
+            Link(row, HashChain.Root, data);
         }
         else if (streams.TryGetValue(key, out var before))
         {
@@ -363,19 +367,19 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
             {
                 Fault(leaf.Position, $"It is version {leaf.Version} of its stream, after version {before.Version}.", leaf.Stream);
             }
-            Link(row, before.Hash);
+            Link(row, before.Hash, data);
         }
         else
         {
-            row.NeedsChain = true;
+            (row.NeedsChain, row.Data) = (true, data.ToArray());
             waiting.Add(row);
         }
         Remember(streams, key, (leaf.Version, row.Hash ?? HashChain.Root));
     }
 
-    void Link(LoggedRow row, string previous)
+    void Link(LoggedRow row, string previous, ReadOnlySpan<byte> data)
     {
-        if (row.Hash is { } hash && (!IsHash(previous) || row.HashAfter(previous) != hash))
+        if (row.Hash is { } hash && !(IsHash(previous) && row.IsAfter(previous, hash, data)))
         {
             Fault(row.Leaf.Position, "It does not have its hash: the event or the one before it in its stream was changed.", row.Leaf.Stream);
         }
@@ -464,7 +468,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
         {
             if (found.TryGetValue(i + 1, out var before) && before.Position < row.Leaf.Position)
             {
-                Link(row, before.Hash);
+                Link(row, before.Hash, row.Data);
             }
             else
             {
@@ -840,17 +844,19 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
     }
 
     /// <param name="Hash">Null: the event has none.</param>
-    /// <param name="Data">In canonical form.</param>
-    sealed record LoggedRow(AuditLeaf Leaf, string? Hash, ReadRow Read, byte[] Data)
+    sealed record LoggedRow(AuditLeaf Leaf, string? Hash, ReadRow Read)
     {
         /// <summary>The event before it in its stream has to be asked for.</summary>
         public bool NeedsChain { get; set; }
 
+        /// <summary>In canonical form, while the event before it is asked for.</summary>
+        public byte[] Data { get; set; } = [];
+
         /// <summary>The event before it in its feed has to be asked for.</summary>
         public bool NeedsFeed { get; set; }
 
-        /// <summary>The hash that it must have after another one; where its data expired, the one that it has: the digest of what stays, and the tree, prove it.</summary>
-        public string HashAfter(string previous) =>
-            Hash is { } said && Tombstones.Is(Data) ? said : HashChain.Next(previous, Leaf.Org, Leaf.Stream, Leaf.Version, Read.Id, Read.Type, new(Read.At), Read.Actor, Data);
+        /// <summary>It has its hash after another one. Where its data expired, that cannot be computed: the digest of what stays, and the tree, prove it.</summary>
+        public bool IsAfter(string previous, string hash, ReadOnlySpan<byte> data) =>
+            Tombstones.Is(data) || HashChain.IsNext(hash, previous, Leaf.Org, Leaf.Stream, Leaf.Version, Read.Id, Read.Type, new(Read.At), Read.Actor, data);
     }
 }
