@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -85,8 +86,17 @@ static class Replay
         }
         var report = verdict.Replay!;
         line.Append($": run {Quoted(report.RunId.Id)}, {report.Events} events, {report.Steps} steps, {report.ModelRequests} requests to the model, ")
-            .Append($"{report.PolicyDecisions} decisions of the policy, head {report.Head}");
+            .Append($"{report.PolicyDecisions} decisions of the policy, {Told(report.Made)}")
+            .Append(report.Past is { } past ? $" ({Told(past)} in the common past)" : "").Append($", head {report.Head}");
         return line.Append(string.Concat(report.Unproved.Select(part => $"; not proved: {part.Count} of {part.Part} ({part.Reason})"))).ToString();
+    }
+
+    static string Told(ReplayedEffects made)
+    {
+        var more = made.More > 0 ? $" and {made.More} more" : "";
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"{made.InputTokens} + {made.OutputTokens} tokens, {made.CostUsd} USD, {made.Artifacts.Count} artifacts, {made.Memories.Count} memories{more}");
     }
 }
 
@@ -132,7 +142,7 @@ static class Diff
         {
             Print(diff);
         }
-        return diff is { FirstDivergence: null, Artifacts.Count: 0, Reply: null } && diff.Left.Status == diff.Right.Status ? 0 : 1;
+        return diff is { FirstDivergence: null, Artifacts.Count: 0, Memories.Count: 0, Reply: null } && diff.Left.Status == diff.Right.Status ? 0 : 1;
     }
 
     static void Print(RunDifference diff)
@@ -155,6 +165,10 @@ static class Diff
         foreach (var artifact in diff.Artifacts)
         {
             Console.Out.WriteLine($"artifact {Quoted(artifact.Path)}: {artifact.LeftSha256 ?? "none"} | {artifact.RightSha256 ?? "none"}");
+        }
+        foreach (var memory in diff.Memories)
+        {
+            Console.Out.WriteLine($"{memory.Kind.Replace('_', ' ')} {memory.Number}: {memory.LeftSha256 ?? "none"} | {memory.RightSha256 ?? "none"}");
         }
         if (diff.Reply is { } reply)
         {

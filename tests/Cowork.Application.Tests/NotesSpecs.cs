@@ -44,6 +44,8 @@ public sealed class NotesSpecs
         Assert.Contains("When is the launch?", asked, StringComparison.Ordinal);
         Assert.Contains("On Friday.", asked, StringComparison.Ordinal);
         Assert.DoesNotContain("\"tools\"", asked, StringComparison.Ordinal);
+        var report = await RunReplay.Of(new LoggedRun(bench.Harness.Engine, bench.Harness.Blobs, RunHarness.Org, run), default);
+        Assert.True(report is { Verdict: ReplayReport.Equal, Made.Memories.Count: 2 }, $"{report.Divergence}");
         Assert.Equal(["memory_written.v1", "memory_written.v1"], (await bench.Harness.Engine.OfRun(RunHarness.Org, new("s"), run, default)).TakeLast(2).Select(e => e.Type));
     }
 

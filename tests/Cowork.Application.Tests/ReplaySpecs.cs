@@ -26,7 +26,7 @@ public sealed class ReplaySpecs
     public async Task A_thousand_recorded_runs_with_every_kind_of_step_replay_with_equal_hashes_from_the_log_and_from_their_bundles()
     {
         var kinds = new HashSet<string>(StringComparer.Ordinal);
-        var (replayed, codes) = (0, new HashSet<string>(StringComparer.Ordinal));
+        var (replayed, left, codes) = (0, 0, new HashSet<string>(StringComparer.Ordinal));
         foreach (var seed in Seeds.Many(ordinary: 100, chaos: 4_000))
         {
             using var runs = new RecordedRuns(seed);
@@ -48,14 +48,31 @@ public sealed class ReplaySpecs
                         report is { Verdict: ReplayReport.Equal, Divergence: null, Unproved.Count: 0 } && (report.Events, report.Head) == (own.Version, own.Hash),
                         $"seed {seed}: {run.Id} in {record.GetType().Name}: {report.Divergence} {string.Join(", ", report.Unproved)}");
                     Assert.Equal(own.Events.Count(e => e.Event is RunEvent.PolicyDecision), report.PolicyDecisions);
+                    left += await SameEffects(runs.Harness, run, own.Events, report);
                 }
                 replayed++;
             }
         }
-        Assert.True(replayed >= 1_000, $"{replayed}");
+        Assert.True(replayed >= 1_000 && left >= 500, $"{replayed}, {left}");
         Assert.Equal(Kinds.Order(StringComparer.Ordinal), kinds.Order(StringComparer.Ordinal));
         Assert.Superset(
             new HashSet<string>(["model_failed", "model_refused", "budget_exceeded", "limit_tokens", "limit_tool_calls", "limit_rounds", "limit_time"], StringComparer.Ordinal), codes);
+    }
+
+    /// <summary>What a run used and left is what is recorded of it. Answers how many artifacts and memories those were.</summary>
+    static async Task<int> SameEffects(RunHarness harness, RunKey run, IReadOnlyList<RecordedEvent> own, ReplayReport report)
+    {
+        var row = own.Aggregate((RunRow?)null, Runs.Evolve)!;
+        var made = report.Made;
+        Assert.Equal((row.TotalTokens, Money.Usd(row.CostMicroUsd), 0), (made.InputTokens + made.OutputTokens, made.CostUsd, made.More));
+        var entries = (await harness.Engine.OfRun(RunHarness.Org, new(RecordedRuns.Session), run, default)).Select(entry => entry.Read()).ToList();
+        Assert.Equal(
+            entries.OfType<ArtifactEvent.ArtifactDiscovered>().Select(artifact => (artifact.Path, artifact.Version, artifact.Sha256, artifact.Bytes)),
+            made.Artifacts.Select(artifact => (artifact.Path, artifact.Version, artifact.Sha256, artifact.Bytes)));
+        Assert.Equal(
+            entries.OfType<MemoryEvent.MemoryWritten>().Select(memory => (memory.MemoryId, memory.Kind, NamedText.Digest(memory.Text))),
+            made.Memories.Select(memory => (memory.MemoryId, memory.Kind, memory.Sha256)));
+        return made.Artifacts.Count + made.Memories.Count;
     }
 
     /// <summary>Nothing is there that could be asked: models, tools, other sources and the database would throw.</summary>
@@ -96,7 +113,7 @@ public sealed class ReplaySpecs
         { "memory_retrieval history", true, "llm_response", "model_request" },
         { "drop policy_decision", true, "approval_requested", "next_step" },
         { "drop tool_result", true, "policy_decision", "next_step" },
-        { "drop run_completed", false, "", "" },
+        { "drop run_completed", false, "memory_written", "memory" },
         { "twice llm_response", true, "llm_response", "next_step" },
         { "earlier turn", false, "llm_response", "model_request" },
     };
@@ -145,6 +162,122 @@ public sealed class ReplaySpecs
         }
     }
 
+    /// <summary>
+    /// Edits of what a run cost and left in other streams, each by one who computes all hashes anew, and where the replay is another first. Of several events the first is edited.
+    /// </summary>
+    public static TheoryData<string, string, string> EffectEdits => new()
+    {
+        { "artifact_discovered sha256", "artifact_discovered", "artifact" },
+        { "artifact_discovered bytes", "artifact_discovered", "artifact" },
+        { "artifact_discovered path", "artifact_discovered", "artifact" },
+        { "artifact_discovered title", "artifact_discovered", "artifact" },
+        { "artifact_discovered media_type", "artifact_discovered", "artifact" },
+        { "artifact_discovered run_id", "artifact_discovered", "artifact" },
+        { "drop artifact_discovered", "tool_result", "artifact" },
+        { "twice artifact_discovered", "artifact_discovered", "artifact" },
+        { "move artifact_discovered", "artifact_discovered", "artifact" },
+        { "memory_written text", "memory_written", "memory" },
+        { "memory_written memory_id", "memory_written", "memory" },
+        { "memory_written kind", "memory_written", "memory" },
+        { "drop memory_written", "tool_result", "memory" },
+        { "twice memory_written", "memory_written", "memory" },
+        { "session_summary text", "memory_written", "memory" },
+        { "session_summary kind", "memory_written", "memory" },
+        { "drop session_summary", "run_completed", "memory" },
+        { "learning text", "memory_written", "memory" },
+        { "drop learning", "run_completed", "memory" },
+        { "llm_response cost_micro_usd", "llm_response", "cost" },
+        { "llm_response output_tokens", "llm_response", "cost" },
+        { "budget_reserved reserved_micro_usd", "budget_reserved", "cost" },
+        { "budget_reserved model", "budget_reserved", "cost" },
+        { "budget_reserved step", "budget_reserved", "cost" },
+        { "budget_reserved attempt", "budget_reserved", "cost" },
+        { "drop budget_reserved", "llm_response", "cost" },
+        { "budget_settled spent_micro_usd", "budget_settled", "cost" },
+        { "budget_settled assumed", "budget_settled", "cost" },
+        { "drop budget_settled", "llm_response", "cost" },
+    };
+
+    [Theory]
+    [MemberData(nameof(EffectEdits))]
+    public async Task What_a_run_cost_wrote_or_kept_otherwise_is_named_with_both_sides(string edit, string type, string what)
+    {
+        var root = JsonNode.Parse(await Costly())!.AsObject();
+        var events = root["events"]!.AsArray();
+        JsonObject First(string of) => events.First(e => (string?)e!["event_type"] == of || (string?)e["data"]!["kind"] == of)!.AsObject();
+        switch (edit.Split(' '))
+        {
+            case ["drop", var dropped]:
+                events.Remove(First(dropped));
+                break;
+            case ["twice", var doubled]:
+                events.Insert(events.IndexOf(First(doubled)) + 1, First(doubled).DeepClone());
+                break;
+            case ["move", var moved]:
+                var away = First(moved);
+                events.Remove(away);
+                away["gid"] = (long)events[2]!["gid"]!;
+                events.Insert(2, away);
+                break;
+            case [var of, var member]:
+                var data = First(of)["data"]!;
+                data[member] = data[member] switch
+                {
+                    null => true,
+                    JsonValue value when value.GetValueKind() == JsonValueKind.Number => (long)value + 1,
+                    JsonValue value when value.GetValue<string>() is { Length: 64 } => new string('0', 64),
+                    JsonValue value when member.EndsWith("_id", StringComparison.Ordinal) => $"{value.GetValue<string>()[..^1]}{(value.GetValue<string>()[^1] == '7' ? '6' : '7')}",
+                    var text => $"{text} and more",
+                };
+                break;
+        }
+        TamperedBundles.Rechain(root);
+        var report = await RunReplay.Of(Read(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString()))), default);
+        Assert.True((type, what) == (report.Divergence?.Type, report.Divergence?.What), $"{report.Divergence}");
+        Assert.NotEqual(report.Divergence!.Recorded, report.Divergence.Replayed);
+        Assert.Contains(edit.StartsWith("drop", StringComparison.Ordinal) ? "Nothing" : "{", report.Divergence.Recorded, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_replay_tells_what_a_run_used_and_left()
+    {
+        var report = await RunReplay.Of(Read(await Costly()), default);
+        Assert.Equal((ReplayReport.Equal, null, null), (report.Verdict, report.Divergence, report.Past));
+        Assert.Empty(report.Unproved);
+        // Three of input and two of output in each of two rounds, at two and at ten micro-USD.
+        Assert.Equal((6, 4, 0.000_052m), (report.Made.InputTokens, report.Made.OutputTokens, report.Made.CostUsd));
+        var artifact = Assert.Single(report.Made.Artifacts);
+        Assert.Equal((4, ".anton/output/a.md", 1, NamedText.Digest(Content.Of("# Kraken")), 8), (artifact.Step, artifact.Path, artifact.Version, artifact.Sha256, artifact.Bytes));
+        Assert.Equal([(3, "memory"), (null, "session_summary"), (null, "learning")], report.Made.Memories.Select(memory => (memory.Step, memory.Kind)));
+        Assert.Equal(NamedText.Digest(Content.Of("tea")), report.Made.Memories[0].Sha256);
+    }
+
+    /// <summary>The bundle of a run with a price, that remembers something, writes an artifact, and learns where a fact stands.</summary>
+    static async Task<byte[]> Costly()
+    {
+        using var work = new Workspace();
+        var files = new InMemoryBlobs();
+        var harness = new RunHarness
+        {
+            Blobs = files,
+            Workspace = work.Root,
+            Model = new() { Price = new(2, 10) },
+            ToolsOf = host =>
+            [
+                new Remember(new MemoryBook(host.Commands, host.Queries, files)), new WriteFile(Policy.BuiltIn, files, Workspace.NoUploads),
+                new ReadFile(Policy.BuiltIn, Workspace.NoUploads, files),
+            ],
+        };
+        work.Write("a.txt", "tea.txt:1: green");
+        var host = harness.AddHost("n0");
+        await host.OpenSession("s");
+        var run = await host.Send(
+            "s", "go\nremember {\"content\":\"tea\"}\nwrite_file {\"path\":\".anton/output/a.md\",\"content\":\"# Kraken\"}\nread_file {\"path\":\"a.txt\"}");
+        await host.Drive();
+        Assert.Equal("completed", Assert.IsType<Run.Ended>(await host.Commands.State(RunHarness.Org, Run.Aggregate, run, default)).Status);
+        return (await TraceBundle.Build(harness.Engine, files, RunHarness.Org, new("s"), run, default))!;
+    }
+
     /// <summary>A record without settings, as earlier releases made them, and one whose format has no earlier turns: what they cannot prove is told.</summary>
     [Fact]
     public async Task What_an_older_record_cannot_prove_is_told()
@@ -159,7 +292,7 @@ public sealed class ReplaySpecs
         TamperedBundles.Rechain(root);
         var report = await RunReplay.Of(Read(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString()))), default);
         Assert.Equal((ReplayReport.Equal, 0, 0), (report.Verdict, report.ModelRequests, report.PolicyDecisions));
-        Assert.Equal([("model_requests", 2), ("policy_decisions", 2)], report.Unproved.Select(part => (part.Part, part.Count)));
+        Assert.Equal([("model_requests", 2), ("notes", 1), ("policy_decisions", 2)], report.Unproved.Select(part => (part.Part, part.Count)));
     }
 
     /// <summary>Bundles of one run as each format has them, and one of this release with the settings of its host, kept for ever.</summary>
@@ -169,11 +302,21 @@ public sealed class ReplaySpecs
     [InlineData("cowork-trace-3", 0, 0)]
     [InlineData("cowork-trace-4", 0, 0)]
     [InlineData("cowork-trace-4-settings", 2, 2)]
+    [InlineData("cowork-trace-4-sealed", 2, 2)]
+    [InlineData("cowork-trace-4-counterfactual", 1, 0)]
     public async Task A_bundle_of_every_release_replays(string name, int requests, int verdicts)
     {
         var report = await RunReplay.Of(Read(await File.ReadAllBytesAsync(Path.Combine(AppContext.BaseDirectory, "bundles", $"{name}.json"))), default);
         Assert.Equal((ReplayReport.Equal, null), (report.Verdict, report.Divergence));
         Assert.Equal((requests, verdicts), (report.ModelRequests, report.PolicyDecisions));
+    }
+
+    /// <summary>The same run as <c>cowork-trace-4-sealed</c>, whose data subject was erased meanwhile.</summary>
+    [Fact]
+    public void A_kept_bundle_of_a_run_whose_subject_was_erased_cannot_be_replayed()
+    {
+        var (run, fault) = BundledRun.Read(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "bundles", "cowork-trace-4-erased.json")), default);
+        Assert.Equal((null, BundledRun.Erased), (run, fault?.Message));
     }
 
     [Fact]

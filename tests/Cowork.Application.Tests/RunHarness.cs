@@ -149,9 +149,9 @@ sealed class RunHarness
             Scratchpads = new(bench.Engine);
             outside = bench.OutsideOf?.Invoke(this);
             var toolbox = new Toolbox(bench.ToolsOf?.Invoke(this) ?? bench.Tools ?? [bench.Tool], outside?.Tools);
-            Settings = new(toolbox, bench.Policy, bench.Options, bench.Approvals, bench.Blobs);
-            var memory = new MemoryStep(Commands, queries, History, bench.Blobs, Settings, name);
             var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
+            Settings = new(toolbox, bench.Policy, bench.Options, bench.Approvals, bench.Memory, models, bench.Blobs);
+            var memory = new MemoryStep(Commands, queries, History, bench.Blobs, Settings, name);
             Usage = new(queries, bench.Quotas, bench.Options, bench.Clock);
             Turns = new(Commands, Commands, Usage, memory, Node, bench.Blobs, models, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);

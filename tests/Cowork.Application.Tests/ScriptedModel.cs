@@ -1,5 +1,7 @@
 using System.Runtime.CompilerServices;
 
+using Cowork.Application.Models;
+
 using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Tests;
@@ -20,6 +22,9 @@ sealed class ScriptedModel : IChatClient
 
     /// <summary>Waited for before anything is answered.</summary>
     public Func<CancellationToken, Task> Before { get; set; } = _ => Task.CompletedTask;
+
+    /// <summary>Null: it has none.</summary>
+    public ModelPrice? Price { get; init; }
 
     /// <summary>It asks for its calls in every round, whatever it has been told.</summary>
     public bool Loops { get; init; }
@@ -54,7 +59,8 @@ sealed class ScriptedModel : IChatClient
     public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
         GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);
 
-    public object? GetService(Type serviceType, object? serviceKey = null) => null;
+    public object? GetService(Type serviceType, object? serviceKey = null) =>
+        serviceType == typeof(ModelTerms) && Price is not null ? new ModelTerms(Price, 100, ModelRetries.None) : null;
 
     public void Dispose()
     {

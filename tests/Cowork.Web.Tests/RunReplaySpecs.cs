@@ -50,6 +50,31 @@ public sealed class RunReplaySpecs(TestTenant tenant) : IClassFixture<TestTenant
     }
 
     [Fact]
+    public async Task A_replay_tells_what_the_run_wrote_and_kept_and_a_counterfactual_has_that_of_the_common_past()
+    {
+        var session = await http.NewSession();
+        var run = (await http.Turn(
+            session,
+            "/tool write_file {\"path\":\".anton/output/kraken.md\",\"content\":\"# Kraken\"}\n/tool remember {\"content\":\"The kraken sleeps.\"}\n/say done")).Is(200)["run_id"];
+        var made = (await http.Post($"/runs/{run}/replay")).Is(200).Json.GetProperty("made");
+        var artifact = Assert.Single((await http.Get($"/runs/{run}/artifacts")).Is(200).Json.GetProperty("artifacts").EnumerateArray());
+        var again = Assert.Single(made.GetProperty("artifacts").EnumerateArray());
+        Assert.Equal(
+            (".anton/output/kraken.md", artifact.GetProperty("sha256").GetString()), (again.GetProperty("path").GetString(), again.GetProperty("sha256").GetString()));
+        Assert.Contains("memory", made.GetProperty("memories").EnumerateArray().Select(memory => memory.GetProperty("kind").GetString()));
+
+        var from = (await http.Events(session)).Last(e => e.GetProperty("type").GetString() == "llm_response").GetProperty("id").GetInt64();
+        var other = (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":{{from}},"message":"/say otherwise"}""")).Is(200)["run_id"];
+        var report = (await http.Post($"/runs/{other}/replay")).Is(200);
+        Assert.Equal(("equal", 0), (report["verdict"], report.Json.GetProperty("unproved").GetArrayLength()));
+        var past = report.Json.GetProperty("past");
+        Assert.Equal(again.GetRawText(), Assert.Single(past.GetProperty("artifacts").EnumerateArray()).GetRawText());
+        Assert.Equal("memory", Assert.Single(past.GetProperty("memories").EnumerateArray()).GetProperty("kind").GetString());
+        var diff = (await http.Get($"/runs/diff?left={run}&right={other}")).Is(200);
+        Assert.Equal((0, 0), (diff.Json.GetProperty("artifacts").GetArrayLength(), diff.Json.GetProperty("memories").GetArrayLength()));
+    }
+
+    [Fact]
     public async Task Another_tenants_run_is_neither_replayed_nor_compared()
     {
         var ours = (await http.Turn(await http.NewSession(), "/say ours")).Is(200)["run_id"];

@@ -20,8 +20,14 @@ public interface IRunRecord : IEarlierTurns
     /// <summary>The stream of the run whose beginning is this one's past, from version 1 up to the cut, in order.</summary>
     IAsyncEnumerable<RecordedEvent> Past(RunCut cut, CancellationToken ct);
 
-    /// <summary>What the run made below its output roots, in order.</summary>
-    ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct);
+    /// <summary>What the run left in other streams (<see cref="RunEffects.Is"/>), in the order of the log.</summary>
+    IAsyncEnumerable<RecordedEvent> Effects(CancellationToken ct);
+
+    /// <summary>The artifacts and memories that the other run had left where this one goes off from it, in the order of the log.</summary>
+    IAsyncEnumerable<RecordedEvent> PastEffects(RunCut cut, CancellationToken ct);
+
+    /// <summary>The files that the cell wrote which a step of a run executed; null: the record does not say.</summary>
+    ValueTask<IReadOnlyList<CellFile>?> FilesOfCell(RunKey of, int step, CancellationToken ct);
 
     /// <summary>What the blob store has under a digest; null: nothing.</summary>
     ValueTask<byte[]?> Blob(string sha256, CancellationToken ct);
@@ -37,22 +43,127 @@ public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey ru
 
     readonly Dictionary<RunCut, EarlierPart?> parts = [];
 
+    readonly Dictionary<RunKey, Dictionary<CellKey, IReadOnlyList<CellFile>>> cells = [];
+
+    long? through;
+
     public string Org { get; } = org;
 
     public RunKey Run { get; } = run;
 
-    public IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct) => Pages(log, Org, Run, ct);
+    public async IAsyncEnumerable<RecordedEvent> Events([EnumeratorCancellation] CancellationToken ct)
+    {
+        var end = await Through(ct);
+        await foreach (var e in Pages(log, Org, Run, ct))
+        {
+            if (e.Position > end)
+            {
+                yield break;
+            }
+            yield return e;
+        }
+    }
+
+    public async IAsyncEnumerable<RecordedEvent> Effects([EnumeratorCancellation] CancellationToken ct)
+    {
+        var end = await Through(ct);
+        await foreach (var entry in EntriesOf(log, Org, Run, ct))
+        {
+            if (entry.Position <= end && RunEffects.Is(entry.Type))
+            {
+                yield return Recorded(entry);
+            }
+        }
+    }
+
+    public IAsyncEnumerable<RecordedEvent> PastEffects(RunCut cut, CancellationToken ct) => LeftBy(log, Org, cut, ct);
+
+    /// <summary>The artifacts and memories that a run had left at one of its events.</summary>
+    public static async IAsyncEnumerable<RecordedEvent> LeftBy(IEventLog log, string org, RunCut cut, [EnumeratorCancellation] CancellationToken ct)
+    {
+        var isBehind = false;
+        await foreach (var entry in EntriesOf(log, org, cut.RunId, ct))
+        {
+            isBehind |= entry.Stream == Domain.Run.Aggregate.Stream(cut.RunId) && entry.Version > cut.Version;
+            // Behind the event lie artifacts of its own commit, which may have judged the next calls too, and refused them.
+            if (isBehind && entry.Read() is RunEvent later
+                && later is not (RunEvent.PolicyDecision or RunEvent.ApprovalRequested or RunEvent.ToolResult { IsError: true, StartedAt: null }))
+            {
+                yield break;
+            }
+            if (entry.Is<ArtifactEvent.ArtifactDiscovered>() || (!isBehind && entry.Is<MemoryEvent.MemoryWritten>()))
+            {
+                yield return Recorded(entry);
+            }
+        }
+    }
+
+    public async ValueTask<IReadOnlyList<CellFile>?> FilesOfCell(RunKey of, int step, CancellationToken ct)
+    {
+        if (!cells.TryGetValue(of, out var known))
+        {
+            cells[of] = known = await CellsOf(of, ct);
+        }
+        return known.GetValueOrDefault(UseScratchpad.CellOf(of, step));
+    }
+
+    /// <summary>The files of each cell that a run executed.</summary>
+    async ValueTask<Dictionary<CellKey, IReadOnlyList<CellFile>>> CellsOf(RunKey of, CancellationToken ct)
+    {
+        var (found, executions) = (new Dictionary<CellKey, IReadOnlyList<CellFile>>(), new HashSet<(string Stream, int Execution)>());
+        if (await SessionOf(log, Org, of, ct) is not { } session || await log.OfRun(Org, session, of, ct, 0, 1) is not [var first, ..])
+        {
+            return found;
+        }
+        var (end, stream) = (await Through(ct), Domain.Run.Aggregate.Stream(of));
+        for (var after = first.FeedId; (await log.Feed(Org, session, after, PageEvents, ct)).Entries is [.., var newest] page; after = newest.FeedId)
+        {
+            foreach (var entry in page)
+            {
+                if (entry.Position > end || (entry.Stream == stream && (entry.Is<RunEvent.RunCompleted>() || entry.Is<RunEvent.RunFailed>() || entry.Is<RunEvent.RunCancelled>())))
+                {
+                    return found;
+                }
+                if (entry.Is<ScratchpadEvent.CellQueued>() && entry.Read() is ScratchpadEvent.CellQueued queued && queued.RunId == of)
+                {
+                    executions.Add((entry.Stream, queued.Execution));
+                }
+                else if (entry.Is<ScratchpadEvent.CellCompleted>() && entry.Read() is ScratchpadEvent.CellCompleted done && executions.Contains((entry.Stream, done.Execution)))
+                {
+                    found[done.CellId] = done.Result.Files ?? [];
+                }
+            }
+        }
+        return found;
+    }
+
+    /// <summary>What is recorded by now: what comes later, while the record is read, is not in it.</summary>
+    async ValueTask<long> Through(CancellationToken ct) => through ??= (await log.Feed(Org, null, long.MaxValue - 1, 1, ct)).Head;
+
+    static async ValueTask<SessionKey?> SessionOf(IEventLog log, string org, RunKey of, CancellationToken ct) =>
+        (await log.Load(org, Domain.Run.Aggregate.Stream(of), 0, 1, ct)).Events is [{ Event: RunEvent.RunCreated created }] ? created.SessionId : null;
+
+    /// <summary>All that concerns a run, in the order of the log.</summary>
+    static async IAsyncEnumerable<FeedEntry> EntriesOf(IEventLog log, string org, RunKey of, [EnumeratorCancellation] CancellationToken ct)
+    {
+        if (await SessionOf(log, org, of, ct) is not { } session)
+        {
+            yield break;
+        }
+        for (var after = 0L; await log.OfRun(org, session, of, ct, after, PageEvents) is [.., var newest] page; after = newest.FeedId)
+        {
+            foreach (var entry in page)
+            {
+                yield return entry;
+            }
+        }
+    }
+
+    static RecordedEvent Recorded(FeedEntry entry) => new(
+        entry.Org, entry.Stream, entry.Version, entry.Id, entry.Type, entry.Read(), entry.Data, entry.At, entry.Actor, entry.Hash, entry.Position, entry.Correlation,
+        entry.Causation);
 
     public IAsyncEnumerable<RecordedEvent> Past(RunCut cut, CancellationToken ct) => RunRecords.UpTo(log, Org, cut.RunId, cut.Version, ct);
-
-    public async ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct)
-    {
-        var begin = await log.Load(Org, Domain.Run.Aggregate.Stream(Run), 0, 1, ct);
-        return begin.Events is [{ Event: RunEvent.RunCreated created }]
-            ? [.. (await log.OfRun(Org, created.SessionId, Run, ct)).Where(entry => entry.Is<ArtifactEvent.ArtifactDiscovered>())
-                .Select(entry => (ArtifactEvent.ArtifactDiscovered)entry.Read())]
-            : [];
-    }
 
     /// <summary>The turn of a run, from its own stream; null: it has not completed.</summary>
     public async ValueTask<EarlierTurn?> Turn(RunKey of, CancellationToken ct)

@@ -14,12 +14,15 @@ namespace Cowork.Application;
 /// <param name="FirstDivergence">The first step at which they did another thing, or got another result; null: all steps are alike.</param>
 /// <param name="Steps">Steps of the same number beside each other, at most <see cref="RunDiff.StepsMax"/>.</param>
 /// <param name="MoreSteps">Steps that are not shown.</param>
-/// <param name="Artifacts">What is not the same in both, by path.</param>
+/// <param name="Artifacts">What is not the same in both, by path. A counterfactual has those of its common past.</param>
+/// <param name="Memories">
+/// Memories and notes that are not the same in both, by kind and number. A counterfactual has those of its common past, and no notes: then none are compared.
+/// </param>
 /// <param name="Reply">The replies; null: they are the same.</param>
 /// <param name="Deltas">Right minus left, of the whole runs.</param>
 public sealed record RunDifference(
     DiffedRun Left, DiffedRun Right, DiffPlace? FirstDivergence, RunDeltas Deltas, IReadOnlyList<DiffedStep> Steps, int MoreSteps, IReadOnlyList<DiffedArtifact> Artifacts,
-    DiffedTexts? Reply);
+    IReadOnlyList<DiffedMemory> Memories, DiffedTexts? Reply);
 
 /// <summary>One of two runs that are compared.</summary>
 /// <param name="Status"><c>queued</c>, <c>running</c>, <c>approval_required</c>, <c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
@@ -54,6 +57,12 @@ public sealed record RunStep(
 /// <param name="LeftSha256">Null: the run did not make it.</param>
 /// <param name="RightSha256">Null: the run did not make it.</param>
 public sealed record DiffedArtifact(string Path, string? LeftSha256, string? RightSha256);
+
+/// <param name="Kind"><c>memory</c>: what a call kept; <c>session_summary</c>: the run's line of it; <c>learning</c>.</param>
+/// <param name="Number">The n-th of its kind in the run, from 1.</param>
+/// <param name="LeftSha256">Of its text; null: the run did not keep it.</param>
+/// <param name="RightSha256">As of the left.</param>
+public sealed record DiffedMemory(string Kind, int Number, string? LeftSha256, string? RightSha256);
 
 /// <summary>Two texts, at most 2 000 characters of each; null: the run has none.</summary>
 public sealed record DiffedTexts(string? Left, string? Right);
@@ -91,12 +100,16 @@ public static class RunDiff
         var artifacts = a.Artifacts.Keys.Union(b.Artifacts.Keys, StringComparer.Ordinal).Order(StringComparer.Ordinal)
             .Select(path => new DiffedArtifact(path, a.Artifacts.GetValueOrDefault(path), b.Artifacts.GetValueOrDefault(path)))
             .Where(artifact => artifact.LeftSha256 != artifact.RightSha256).ToList();
+        var memories = a.Memories.Keys.Union(b.Memories.Keys).OrderBy(key => key.Kind, StringComparer.Ordinal).ThenBy(key => key.Number)
+            .Where(key => key.Kind == Memory.Fact || !(a.IsCounterfactual || b.IsCounterfactual))
+            .Select(key => new DiffedMemory(key.Kind, key.Number, a.Memories.GetValueOrDefault(key), b.Memories.GetValueOrDefault(key)))
+            .Where(memory => memory.LeftSha256 != memory.RightSha256).ToList();
         return new(
             a.Run, b.Run, first,
             new(
                 b.Run.InputTokens - a.Run.InputTokens, b.Run.OutputTokens - a.Run.OutputTokens, b.Run.CostUsd - a.Run.CostUsd, b.Run.DurationMs - a.Run.DurationMs,
                 b.Run.Steps - a.Run.Steps),
-            steps, Math.Max(all - StepsMax, 0), artifacts, a.Reply == b.Reply ? null : new(Cut(a.Reply), Cut(b.Reply)));
+            steps, Math.Max(all - StepsMax, 0), artifacts, memories, a.Reply == b.Reply ? null : new(Cut(a.Reply), Cut(b.Reply)));
     }
 
     static string? Differs(RunStep? left, RunStep? right) =>
@@ -128,7 +141,9 @@ public static class RunDiff
     sealed record ToldStep(RunStep Step, string? Arguments, string Outcome);
 
     /// <summary>A run as it is told, from its own events.</summary>
-    sealed record Story(DiffedRun Run, IReadOnlyList<ToldStep> Steps, string? Reply, IReadOnlyDictionary<string, string> Artifacts)
+    sealed record Story(
+        DiffedRun Run, IReadOnlyList<ToldStep> Steps, string? Reply, IReadOnlyDictionary<string, string> Artifacts, IReadOnlyDictionary<(string Kind, int Number), string> Memories,
+        bool IsCounterfactual)
     {
         public static async Task<Story> Read(IRunRecord record, CancellationToken ct)
         {
@@ -141,6 +156,7 @@ public static class RunDiff
             var (text, answer, answered) = (new StringBuilder(), (LlmResponse?)null, new StringBuilder());
             var (input, output, cost) = (0L, 0L, 0L);
             DateTimeOffset? begin = null;
+            RunCut? past = null;
             var (since, last) = (default(DateTimeOffset), default(DateTimeOffset));
             await foreach (var e in Whole(record, ct))
             {
@@ -152,7 +168,7 @@ public static class RunDiff
                 {
                     case RunCreated created:
                         // A counterfactual takes the time that the common past took, and its own.
-                        (begin, since, model) = (e.At - (begin is { } common ? last - common : TimeSpan.Zero), e.At, created.Model);
+                        (begin, since, model, past) = (e.At - (begin is { } common ? last - common : TimeSpan.Zero), e.At, created.Model, created.Counterfactual?.Of);
                         break;
                     case RunStarted or RunResumed:
                         (status, since) = ("running", e.At);
@@ -213,6 +229,8 @@ public static class RunDiff
                         break;
                     case RunFailed failed:
                         (status, error) = ("failed", failed.Error.Code);
+                        (input, output, cost) = (
+                            input + (failed.Usage?.InputTokens ?? 0), output + (failed.Usage?.OutputTokens ?? 0), cost + (failed.Usage?.CostMicroUsd ?? 0));
                         break;
                     case RunCancelled:
                         status = "cancelled";
@@ -224,11 +242,23 @@ public static class RunDiff
             {
                 AddAnswer();
             }
-            var artifacts = (await record.Artifacts(ct)).GroupBy(artifact => artifact.Path, StringComparer.Ordinal)
-                .ToDictionary(group => group.Key, group => group.Last().Sha256, StringComparer.Ordinal);
+            var (artifacts, kept, numbers) = (
+                new Dictionary<string, string>(StringComparer.Ordinal), new Dictionary<(string, int), string>(), new Dictionary<string, int>(StringComparer.Ordinal));
+            await foreach (var e in Left(record, past, ct))
+            {
+                if (e.Event is ArtifactEvent.ArtifactDiscovered artifact)
+                {
+                    artifacts[artifact.Path] = artifact.Sha256;
+                }
+                else if (e.Event is MemoryEvent.MemoryWritten memory)
+                {
+                    numbers[memory.Kind] = numbers.GetValueOrDefault(memory.Kind) + 1;
+                    kept[(memory.Kind, numbers[memory.Kind])] = Digest(SessionNotes.LastLine(memory.Kind, await blobs.Text(memory.Text, ct)));
+                }
+            }
             return new(
                 new(record.Run, status, error, model, steps.Count, input, output, Money.Usd(cost), begin is { } from ? (long)(last - from).TotalMilliseconds : 0),
-                steps, reply, artifacts);
+                steps, reply, artifacts, kept, past is not null);
 
             long Ms(DateTimeOffset at)
             {
@@ -264,6 +294,22 @@ public static class RunDiff
                         yield return past;
                     }
                 }
+                yield return e;
+            }
+        }
+
+        /// <summary>What the run left in other streams, and before it what its past in another run did.</summary>
+        static async IAsyncEnumerable<RecordedEvent> Left(IRunRecord record, RunCut? past, [EnumeratorCancellation] CancellationToken ct)
+        {
+            if (past is not null)
+            {
+                await foreach (var e in record.PastEffects(past, ct))
+                {
+                    yield return e;
+                }
+            }
+            await foreach (var e in record.Effects(ct))
+            {
                 yield return e;
             }
         }

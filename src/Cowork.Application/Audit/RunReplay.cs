@@ -17,10 +17,10 @@ namespace Cowork.Application;
 /// brought in is taken from the record; requests to the model, verdicts of the policy, step numbers, limits, totals and ends are made anew. Nothing is written, called or
 /// asked.
 /// </summary>
-public sealed class RunReplay
+public sealed class RunReplay : IAsyncDisposable
 {
-    /// <summary>Characters of one side of a divergence.</summary>
-    const int SideCharsMax = 2_000;
+    /// <summary>Bytes of an event's data of which a side of a divergence is cut.</summary>
+    const int SideBytesMax = 8_000;
 
     /// <summary>A driver's timer and the time of day are two clocks; a run that its timer ended may say a time that is that much before its limit.</summary>
     static readonly TimeSpan ClocksDifferBy = TimeSpan.FromSeconds(1);
@@ -41,6 +41,7 @@ public sealed class RunReplay
     readonly IAsyncEnumerator<RecordedEvent> recorded;
     readonly List<RecordedEvent> ahead = [];
     readonly List<UnprovedPart> unproved = [];
+    readonly RunEffects effects;
     readonly CancellationToken ct;
     Run state = Run.Aggregate.Initial;
     RecordedEvent? last;
@@ -49,6 +50,7 @@ public sealed class RunReplay
     RunSettings? settings;
     IReadOnlyList<string>? tools;
     Policy? proposed;
+    ReplayedEffects? past;
     DateTimeOffset askedAt;
     int steps, requests, verdicts;
 
@@ -58,16 +60,20 @@ public sealed class RunReplay
         this.ct = ct;
         blobs = new(record);
         recorded = record.Events(ct).GetAsyncEnumerator(ct);
+        effects = new(record, record.Run, record.Effects(ct), isPast: false, Unproved, ct);
     }
 
     /// <summary>Replays a run as far as it is recorded.</summary>
     public static async Task<ReplayReport> Of(IRunRecord record, CancellationToken ct)
     {
-        var replay = new RunReplay(record, ct);
-        await using (replay.recorded)
-        {
-            return await replay.Report();
-        }
+        await using var replay = new RunReplay(record, ct);
+        return await replay.Report();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await recorded.DisposeAsync();
+        await effects.DisposeAsync();
     }
 
     async Task<ReplayReport> Report()
@@ -80,6 +86,7 @@ public sealed class RunReplay
                 ct.ThrowIfCancellationRequested();
                 await Replay(e);
             }
+            await End();
         }
         catch (DivergedException e)
         {
@@ -87,7 +94,20 @@ public sealed class RunReplay
         }
         return new(
             record.Run, divergence is null ? ReplayReport.Equal : ReplayReport.Diverged, last?.Version ?? 0, steps, requests, verdicts, last is null ? null : hash,
-            [.. unproved.OrderBy(part => part.Part, StringComparer.Ordinal)], divergence);
+            [.. unproved.OrderBy(part => part.Part, StringComparer.Ordinal)], divergence, effects.Report(), past);
+    }
+
+    /// <summary>Judges what the run left behind its last event.</summary>
+    async ValueTask End()
+    {
+        try
+        {
+            await effects.End(state);
+        }
+        catch (Exception fault) when (IsUnreadable(fault) && last is not null)
+        {
+            throw Diverged("unreadable", last, Data(last), fault.Message);
+        }
     }
 
     /// <summary>The recorded event that many places ahead of the next one; null: the record ends before it.</summary>
@@ -138,10 +158,17 @@ public sealed class RunReplay
     {
         var cut = counterfactual.Of;
         RecordedEvent? behind = null;
-        await foreach (var past in record.Past(cut, ct))
+        await using var left = new RunEffects(record, cut.RunId, record.PastEffects(cut, ct), isPast: true, Unproved, ct);
+        await foreach (var common in record.Past(cut, ct))
         {
-            (state, behind) = (Run.Evolve(state, (RunEvent)past.Event), past);
+            await left.Before(common.Position, state);
+            var before = state;
+            (state, behind) = (Run.Evolve(state, (RunEvent)common.Event), common);
+            await left.After(common, before);
+            left.Steps = state is Run.Active at ? at.StepsDone : left.Steps;
         }
+        await left.End(state);
+        past = left.Report();
         if (behind?.Version != cut.Version || behind.Hash != cut.Hash)
         {
             throw Diverged("hash", e, cut.Hash, behind is null ? "The record does not have the beginning of the run." : behind.Hash);
@@ -256,9 +283,20 @@ public sealed class RunReplay
         var shown = Math.Min(answer.Feedback ?? 0, run.Feedback?.Count ?? 0);
         var sha256 = await Request(run, [shown], e, answer.RequestSha256);
         var given = new Answer(
-            answer.Model, answer.StopReason, sha256, answer.InputTokens, answer.OutputTokens, answer.CostMicroUsd, [.. calls], answer.CachedTokens, answer.UsageEstimated is true,
+            answer.Model, answer.StopReason, sha256, answer.InputTokens, answer.OutputTokens, Cost(run, e, answer), [.. calls], answer.CachedTokens, answer.UsageEstimated is true,
             answer.Reasoning, ModelRound.WhyNotCalled(answer.StopReason), shown, answer.AskedAt, answer.FirstTokenAt, answer.Source);
         return new RecordAnswer(run.Epoch, "", calls.Count == 0 ? NamedText.Of(run.Partial).Content : null, given, e.At);
+    }
+
+    /// <summary>What the answer cost: its tokens at the price that the host had, or as recorded where the record does not have that.</summary>
+    long? Cost(Run.Active run, RecordedEvent e, LlmResponse answer)
+    {
+        if (answer.Source is not null || settings?.Prices is null)
+        {
+            return answer.CostMicroUsd;
+        }
+        var cost = settings.PriceOf(run.Request.Model)?.CostMicroUsd(answer.InputTokens, answer.OutputTokens, answer.CachedTokens ?? 0);
+        return cost == answer.CostMicroUsd ? cost : throw Diverged("cost", e, Data(e), $"llm_response {Text(EventJson.Write(answer with { CostMicroUsd = cost }))}");
     }
 
     /// <summary>Makes the request anew and answers its digest, which is the recorded one.</summary>
@@ -373,6 +411,7 @@ public sealed class RunReplay
             settings = RunSettings.Read(json);
             tools = settings.Tools;
         }
+        effects.Settings = settings;
     }
 
     /// <summary>Compares an event that the loop makes with the next recorded one, and goes on from it.</summary>
@@ -382,6 +421,7 @@ public sealed class RunReplay
         {
             throw Diverged("event", last!, "The record ends between events of one commit.", $"{EventTypes.FeedType(EventTypes.NameOf(made))} {Text(EventJson.Write(made))}");
         }
+        await effects.Before(e.Position, state);
         var name = EventTypes.NameOf(made);
         if (made.GetType() != e.Event.GetType())
         {
@@ -401,10 +441,13 @@ public sealed class RunReplay
         {
             throw Diverged("hash", e, e.Hash, next);
         }
+        var before = state;
         state = Run.Evolve(state, made);
+        await effects.After(e, before);
         (hash, last) = (next, e);
         ahead.RemoveAt(0);
         steps += made is MemoryRetrieval or LlmResponse or ToolResult ? 1 : 0;
+        effects.Steps = steps;
         if (made is not (FeedbackReceived or RunCancelRequested or OutputDelta or ThinkingDelta or ModelRetried or ToolsOffered))
         {
             askedAt = e.At;
@@ -424,14 +467,12 @@ public sealed class RunReplay
         }
     }
 
-    DivergedException Diverged(string what, RecordedEvent e, string recordedSide, string replayed) => new(new(
-        what, state is Run.Active active ? active.StepsDone + 1 : steps, e.Version, e.Id, EventTypes.FeedType(e.Type), Side(recordedSide), Side(replayed)));
-
-    static string Side(string text) => FileText.Truncate(text, SideCharsMax);
+    DivergedException Diverged(string what, RecordedEvent e, string recordedSide, string replayed) =>
+        DivergedException.At(what, state is Run.Active active ? active.StepsDone + 1 : steps, e, recordedSide, replayed);
 
     static string Data(RecordedEvent e) => $"{EventTypes.FeedType(e.Type)} {Text(e.Data.Span)}";
 
-    static string Text(ReadOnlySpan<byte> json) => Encoding.UTF8.GetString(json.Length <= 4 * SideCharsMax ? json : json[..(4 * SideCharsMax)]);
+    static string Text(ReadOnlySpan<byte> json) => Encoding.UTF8.GetString(json.Length <= SideBytesMax ? json : json[..SideBytesMax]);
 
     static string Told(NextStep next) => next switch
     {
@@ -445,9 +486,4 @@ public sealed class RunReplay
         NextStep.WaitApproval wait => $"The run waits for the decision on {wait.ApprovalId.Id}.",
         _ => "The loop does nothing.",
     };
-
-    sealed class DivergedException(ReplayDivergence divergence) : Exception(divergence.What)
-    {
-        public ReplayDivergence Divergence { get; } = divergence;
-    }
 }

@@ -55,7 +55,7 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
         var summary = Content.Of(StorableText.Escape(SessionNotes.Summary(before, turn)));
         return await Write(work, SummaryKey(session), "session_summary", summary, session, run, from, notes)
             ?? (learning is null ? null : await Write(
-                work, new(Ids.KeyOf($"learning {run.Value}")), "learning", Content.Of(StorableText.Escape(learning)), session, run, from,
+                work, LearningKey(run), "learning", Content.Of(StorableText.Escape(learning)), session, run, from,
                 notes is null ? null : notes with { InputTokens = 0, OutputTokens = 0, CostMicroUsd = notes.CostMicroUsd is null ? null : 0 }));
     }
 
@@ -64,6 +64,9 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
 
     /// <summary>The memory that sums a session up: one for each session, written anew after each of its runs.</summary>
     internal static MemoryKey SummaryKey(SessionKey session) => new(Ids.KeyOf($"session_summary {session.Value}"));
+
+    /// <summary>The memory of what was learned in a run.</summary>
+    internal static MemoryKey LearningKey(RunKey run) => new(Ids.KeyOf($"learning {run.Value}"));
 
     internal static async ValueTask<Refusal?> Write(
         UnitOfWork work, MemoryKey memory, string kind, Content text, SessionKey session, RunKey run, EventRef from, ModelNotes? notes) =>

@@ -58,6 +58,14 @@ public sealed partial class RunNotes(
 
     public string Kind => JobKind;
 
+    /// <summary>The model is asked for notes on its runs. Of others they are made by rule, in the commit of the run's end.</summary>
+    internal static bool IsAsked(MemoryOptions memory, IChatClient model) => memory.NotesByModel && model is not OfflineModel;
+
+    /// <summary>Digest of the request for notes on a run.</summary>
+    internal static string RequestSha256(string model, FinishedTurn turn) => Prompt.Digest(model, Request(turn), []);
+
+    static ChatMessage[] Request(FinishedTurn turn) => [new(ChatRole.System, Instructions), new(ChatRole.User, Shown(turn))];
+
     public async Task<bool> Run(Claim claim, CancellationToken ct)
     {
         var run = new RunKey(claim.Key);
@@ -113,7 +121,7 @@ public sealed partial class RunNotes(
     async Task<(ModelNotes Notes, NotesAnswer? Answer, HeldCall? Held)> Ask(string org, Origin by, RunEvent.RunCreated run, FinishedTurn turn, CancellationToken ct)
     {
         var name = run.Model;
-        ChatMessage[] messages = [new(ChatRole.System, Instructions), new(ChatRole.User, Shown(turn))];
+        var messages = Request(turn);
         var notes = new ModelNotes(name, Prompt.Digest(name, messages, []), 0, 0, null);
         if (!models.TryGetValue(name, out var model))
         {
@@ -199,8 +207,6 @@ public sealed partial class RunNotes(
         return text.Append("\n\n# Answered\n").Append(FileText.Truncate(turn.Reply, TextChars)).ToString();
     }
 
-    sealed record FinishedTurn(string Message, string Reply, IReadOnlyList<ToolFinding> Results);
-
     [LoggerMessage(Level = LogLevel.Information, Message = "The notes of run {Run} are no longer written here: {Code}")]
     static partial void LogFenced(ILogger logger, RunKey run, string code);
 
@@ -209,6 +215,20 @@ public sealed partial class RunNotes(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} failed at the notes of run {Run}")]
     static partial void LogFailed(ILogger logger, Exception e, RunKey run, string model);
+}
+
+/// <summary>What notes are made of.</summary>
+sealed record FinishedTurn(string Message, string Reply, IReadOnlyList<ToolFinding> Results)
+{
+    public static async ValueTask<FinishedTurn> Of(Run.Active run, Content reply, IBlobs blobs, CancellationToken ct)
+    {
+        var results = new List<ToolFinding>();
+        foreach (var result in run.Transcript.OfType<ConversationEntry.ByTool>())
+        {
+            results.Add(new(result.Name, await blobs.Text(result.Content, ct), result.IsError));
+        }
+        return new(await blobs.Text(run.Request.Message, ct), await blobs.Text(reply, ct), results);
+    }
 }
 
 /// <summary>A model's notes on a run.</summary>

@@ -37,6 +37,9 @@ public static partial class SessionNotes
         return string.Join('\n', turns);
     }
 
+    /// <summary>A memory's text; of a session's summary the line of its last run.</summary>
+    internal static string LastLine(string kind, string text) => kind == "session_summary" ? text[(text.LastIndexOf('\n') + 1)..] : text;
+
     /// <summary>What the run was about, on one line.</summary>
     public static string Turn(string message, string reply) => $"Asked: {Short(Question(message), QuestionChars)} Answered: {Short(reply, AnswerChars)}";
 

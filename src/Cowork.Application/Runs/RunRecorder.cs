@@ -180,19 +180,14 @@ public sealed class RunRecorder(
             // What did not happen is nothing to remember.
             return null;
         }
-        if (memory.NotesByModel && models.TryGetValue(state.Request.Model, out var model) && model is not OfflineModel)
+        if (models.TryGetValue(state.Request.Model, out var model) && RunNotes.IsAsked(memory, model))
         {
             work.Start(new Job(RunNotes.JobKind, run.Key.Value));
             return null;
         }
-        var message = await blobs.Text(state.Request.Message, ct);
-        var reply = await blobs.Text(state.Reply!, ct);
-        var results = new List<ToolFinding>();
-        foreach (var result in state.Transcript.OfType<ConversationEntry.ByTool>())
-        {
-            results.Add(new(result.Name, await blobs.Text(result.Content, ct), result.IsError));
-        }
+        var turn = await FinishedTurn.Of(state, state.Reply!, blobs, ct);
         return await MemoryBook.WriteNotes(
-            work, session, run.Key, SessionNotes.Turn(message, reply), SessionNotes.Learning(message, reply, results), await MemoryBook.LastOf(work, run.Key), notes: null);
+            work, session, run.Key, SessionNotes.Turn(turn.Message, turn.Reply), SessionNotes.Learning(turn.Message, turn.Reply, turn.Results),
+            await MemoryBook.LastOf(work, run.Key), notes: null);
     }
 }

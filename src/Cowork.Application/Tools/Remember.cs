@@ -33,7 +33,7 @@ public sealed class Remember(IMemories memories) : ITool
     }
 
     // A longer memory would never fit a prompt.
-    static string? Content(JsonElement input, out string? error)
+    internal static string? Content(JsonElement input, out string? error)
     {
         var content = ToolInput.Text(input, "content", required: true, out error);
         if (content?.Length > Limits.MemoryCharsMax)

@@ -99,7 +99,7 @@ public sealed partial class UseScratchpad(
 
     async Task<ToolOutcome> Execute(ToolContext context, string code, CancellationToken ct)
     {
-        var cell = new CellKey(Ids.KeyOf($"cell of {context.IdempotencyToken}"));
+        var cell = CellOf(context.IdempotencyToken);
         if (await Begun(context, cell, ct) is not { } scratchpad)
         {
             if (await kernels.WhyUnavailable(ct) is { } why)
@@ -128,6 +128,11 @@ public sealed partial class UseScratchpad(
             throw;
         }
     }
+
+    /// <summary>The cell that a step of a run executes.</summary>
+    public static CellKey CellOf(RunKey run, int step) => CellOf($"{run.Id}:{step}");
+
+    static CellKey CellOf(string token) => new(Ids.KeyOf($"cell of {token}"));
 
     /// <summary>The scratchpad that has the cell of an earlier attempt; null: none has.</summary>
     async ValueTask<ScratchpadKey?> Begun(ToolContext context, CellKey cell, CancellationToken ct)

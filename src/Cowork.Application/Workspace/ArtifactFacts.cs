@@ -27,8 +27,16 @@ public sealed record ArtifactFacts(string Type, string? Title)
         await using var content = await blobs.Open(sha256, ct) ?? throw new InvalidDataException($"The blob {sha256} is missing.");
         var bytes = new byte[(int)Math.Min(content.Length, LookedAtBytes)];
         var length = await content.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, ct);
-        return Of(path, media, (FileText.DetectEncoding(bytes.AsSpan(0, length), isWhole: false) ?? Encoding.UTF8).GetString(bytes, 0, length));
+        return Of(path, media, bytes.AsSpan(0, length));
     }
+
+    /// <param name="content">All of it.</param>
+    public static ArtifactFacts Of(string path, ReadOnlySpan<byte> content) => OutputRoot.MediaType(path) is var media && media is "text/html" or "text/markdown" or "application/json"
+        ? Of(path, media, content.Length > LookedAtBytes ? content[..LookedAtBytes] : content)
+        : new(ArtifactTypes.Doc, null);
+
+    static ArtifactFacts Of(string path, string media, ReadOnlySpan<byte> start) =>
+        Of(path, media, (FileText.DetectEncoding(start, isWhole: false) ?? Encoding.UTF8).GetString(start));
 
     static ArtifactFacts Of(string path, string media, string start) => media switch
     {

@@ -18,11 +18,14 @@ public sealed class BundledRun : IRunRecord
     /// <summary>Why there is no run, though the bundle may be sound.</summary>
     public const string Erased = "Texts of the run were erased: it cannot be replayed.";
 
-    readonly List<(int Place, RecordedEvent Event)> events = [];
+    readonly List<RecordedEvent> events = [];
     readonly Dictionary<string, JsonElement> blobs = new(StringComparer.Ordinal);
     readonly Dictionary<RunKey, EarlierTurn> turns = [];
     readonly Dictionary<string, List<RecordedEvent>> earlier = new(StringComparer.Ordinal);
-    readonly List<ArtifactEvent.ArtifactDiscovered> artifacts = [];
+    readonly List<RecordedEvent> effects = [];
+    readonly List<RecordedEvent> left = [];
+    readonly Dictionary<CellKey, IReadOnlyList<CellFile>> cells = [];
+    readonly Dictionary<Guid, string> places = [];
     readonly Dictionary<RunKey, Content> messages = [];
 
     BundledRun(JsonElement root)
@@ -37,15 +40,15 @@ public sealed class BundledRun : IRunRecord
             Object(e, at);
             if (Text(e, "stream_id", at) == stream)
             {
-                events.Add((i, Read(e, at)));
+                events.Add(Placed(e, at));
             }
-            else if (EventTypes.Is<ArtifactEvent.ArtifactDiscovered>(Text(e, "type", at)))
+            else if (RunEffects.Is(Text(e, "type", at)))
             {
-                artifacts.Add((ArtifactEvent.ArtifactDiscovered)Read(e, at).Event);
+                effects.Add(Placed(e, at));
             }
         }
-        Require(events.Count > 0 && events[0].Event.Event is RunEvent.RunCreated, "$.events", "The run's own stream does not begin with its run_created.");
-        (Org, Run) = (events[0].Event.Org, ((RunEvent.RunCreated)events[0].Event.Event).RunId);
+        Require(events.Count > 0 && events[0].Event is RunEvent.RunCreated, "$.events", "The run's own stream does not begin with its run_created.");
+        (Org, Run) = (events[0].Org, ((RunEvent.RunCreated)events[0].Event).RunId);
         foreach (var (i, blob) in List(root, "blobs", "$").EnumerateArray().Index())
         {
             blobs[Text(Object(blob, $"$.blobs[{i}]"), "sha256", $"$.blobs[{i}]")] = blob;
@@ -63,7 +66,7 @@ public sealed class BundledRun : IRunRecord
         foreach (var (i, part) in related.EnumerateArray().Index())
         {
             var at = $"$.related[{i}]";
-            var read = Read(Object(part, at), at);
+            var read = Placed(Object(part, at), at);
             if (read.Event is RunEvent)
             {
                 earlier.TryAdd(read.Stream, []);
@@ -77,6 +80,12 @@ public sealed class BundledRun : IRunRecord
                     break;
                 case { Event: RunEvent.AssistantReply reply } e when begun.TryGetValue(e.Stream, out var turn):
                     turns[turn.RunId] = new(turn.RunId, turn.Message, reply.Content);
+                    break;
+                case { Event: ArtifactEvent.ArtifactDiscovered or MemoryEvent.MemoryWritten }:
+                    left.Add(read);
+                    break;
+                case { Event: ScratchpadEvent.CellCompleted done }:
+                    cells[done.CellId] = done.Result.Files ?? [];
                     break;
             }
         }
@@ -112,17 +121,34 @@ public sealed class BundledRun : IRunRecord
         }
     }
 
-    /// <summary>The JSON path of an event of the run's own stream; null: the bundle does not have it.</summary>
-    public string? PlaceOf(Guid id) => events.FindIndex(e => e.Event.Id == id) is >= 0 and var found ? $"$.events[{events[found].Place}]" : null;
+    /// <summary>The JSON path of an event; null: the bundle does not have it.</summary>
+    public string? PlaceOf(Guid id) => places.GetValueOrDefault(id);
 
-    public async IAsyncEnumerable<RecordedEvent> Events([System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    public IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct) => Each(events, ct);
+
+    public IAsyncEnumerable<RecordedEvent> Effects(CancellationToken ct) => Each(effects, ct);
+
+    public IAsyncEnumerable<RecordedEvent> PastEffects(RunCut cut, CancellationToken ct) => Each(
+        left.Where(e => cut.RunId == ((e.Event as ArtifactEvent.ArtifactDiscovered)?.RunId ?? (e.Event as MemoryEvent.MemoryWritten)?.RunId)), ct);
+
+    public ValueTask<IReadOnlyList<CellFile>?> FilesOfCell(RunKey of, int step, CancellationToken ct) => new(cells.GetValueOrDefault(UseScratchpad.CellOf(of, step)));
+
+    static async IAsyncEnumerable<RecordedEvent> Each(IEnumerable<RecordedEvent> some, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
         await Task.CompletedTask;
-        foreach (var (_, e) in events)
+        foreach (var e in some)
         {
             ct.ThrowIfCancellationRequested();
             yield return e;
         }
+    }
+
+    /// <summary>An event, whose place is noted.</summary>
+    RecordedEvent Placed(JsonElement e, string at)
+    {
+        var read = Read(e, at);
+        places[read.Id] = at;
+        return read;
     }
 
     public async IAsyncEnumerable<RecordedEvent> Past(RunCut cut, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
@@ -148,8 +174,6 @@ public sealed class BundledRun : IRunRecord
         return new(EarlierPart.Of(state));
     }
 
-    public ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct) => new(artifacts);
-
     public ValueTask<byte[]?> Blob(string sha256, CancellationToken ct) => new(blobs.TryGetValue(sha256, out var blob) ? Base64(blob, "$.blobs") : null);
 
     public ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct) =>
@@ -173,7 +197,7 @@ public sealed class BundledRun : IRunRecord
         try
         {
             return new(
-                org, stream, version, id, type, EventJson.Read(type, open?.Data ?? data, ts), data, ts, Text(e, "actor", at),
+                org, stream, version, id, type, EventJson.ReadStored(type, open?.Data ?? data, ts), data, ts, Text(e, "actor", at),
                 Text(e, "hash", at), Number(e, "gid", at));
         }
         catch (Exception fault) when (IsUnreadable(fault))

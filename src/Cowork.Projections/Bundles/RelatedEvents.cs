@@ -20,7 +20,7 @@ sealed record ChainedEvent(RecordedEvent Event, string PreviousHash);
 /// <summary>
 /// What a run used of other streams, as it was: the session and the schedule as they were created, versions of skills and memories, message and reply of the earlier turns in its
 /// prompt, what was said before in a group, and the cells that it executed. Only what the run's own events name belongs to it, so that a verifier knows what must be there and
-/// that nothing else is.
+/// that nothing else is. A counterfactual has besides what its common past left in other streams.
 /// </summary>
 static class RelatedEvents
 {
@@ -82,9 +82,6 @@ static class RelatedEvents
     public static HashSet<RunKey> CutsOf(IEnumerable<Event> own) =>
         (own.OfType<RunCreated>().FirstOrDefault()?.Fork?.Cuts ?? []).Select(cut => cut.RunId).ToHashSet();
 
-    /// <summary>The cell that a step of a run executes.</summary>
-    public static CellKey CellOf(RunKey run, int step) => new(Ids.KeyOf($"cell of {run.Id}:{step}"));
-
     /// <summary>The execution that an event of a scratchpad is about; null: it is about none.</summary>
     public static int? ExecutionOf(Event e) => e switch
     {
@@ -109,6 +106,10 @@ static class RelatedEvents
             foreach (var e in await Retrieved(log, org, past, ct))
             {
                 used.Add(e.Event);
+            }
+            await foreach (var left in LoggedRun.LeftBy(log, org, past, ct))
+            {
+                Add(await At(log, org, left.Stream, left.Version, ct));
             }
         }
         foreach (var (stream, version) in used.Named)

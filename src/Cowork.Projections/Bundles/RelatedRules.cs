@@ -25,6 +25,7 @@ static class RelatedRules
         var places = new BundlePlaces(related, entries, ct);
         CheckNames(own, places, ct);
         CheckCells(related, own, places);
+        CheckLeft(related, own, places);
         places.Name(erasures);
         places.RequireNamed();
     }
@@ -78,6 +79,37 @@ static class RelatedRules
         }
     }
 
+    /// <summary>
+    /// Artifacts and memories that a counterfactual has of the run that it goes off from are that run's, and were there before. Bundles of earlier releases have none of them.
+    /// </summary>
+    static void CheckLeft(List<TraceEntry> related, List<TraceEntry> own, BundlePlaces places)
+    {
+        if (own[0].Event.Event is not RunCreated { Counterfactual.Of: var past })
+        {
+            return;
+        }
+        var begun = places.UpTo(past).First().Event.Event as RunCreated ?? throw Fault(own[0].At, "The beginning of the other run is missing.");
+        var steps = TraceRules.StepsOf([], places.UpTo(past));
+        var kept = Enumerable.Range(1, steps).Select(step => TraceRules.MemoryOf(past.RunId, step)).ToHashSet(StringComparer.Ordinal);
+        foreach (var entry in related.Where(entry => entry.Event.Position < own[0].Event.Position))
+        {
+            var e = entry.Event;
+            var isLeft = e.Event switch
+            {
+                ArtifactEvent.ArtifactDiscovered artifact => artifact.RunId == past.RunId && artifact.SessionId == begun.SessionId
+                    && Artifact.Aggregate.Stream(entry.IsErased ? artifact.ArtifactId : Artifact.KeyOf(begun.SessionId, artifact.Path)) == e.Stream,
+                MemoryEvent.MemoryWritten memory => memory.RunId == past.RunId && memory.SessionId == begun.SessionId && kept.Contains(e.Stream),
+                // The text of a memory may have expired since.
+                Tombstone => EventTypes.Is<MemoryEvent.MemoryWritten>(e.Type) && kept.Contains(e.Stream),
+                _ => false,
+            };
+            if (isLeft)
+            {
+                places.Name(e.Stream, e.Version);
+            }
+        }
+    }
+
     static Event Redacted(TraceEntry entry) => PersonalShape.Of(EventTypes.ByName[entry.Event.Type].Shape) is { } shape
         ? EventJson.Read(entry.Event.Type, EventSeal.Redact(Bytes(TraceVerifier.DataOf(entry)), shape), entry.Event.At)
         : entry.Event.Event;
@@ -89,7 +121,7 @@ static class RelatedRules
         var run = (RunCreated)own[0].Event.Event;
         var steps = TraceRules.StepsOf(own, run.Counterfactual is { Of: var past } ? places.UpTo(past) : []);
         // A call whose result a crash prevented may have executed its cell.
-        var cells = Enumerable.Range(1, steps + 1).Select(step => RelatedEvents.CellOf(run.RunId, step)).ToHashSet();
+        var cells = Enumerable.Range(1, steps + 1).Select(step => UseScratchpad.CellOf(run.RunId, step)).ToHashSet();
         var executions = new Dictionary<(string Stream, int Execution), CellQueued>();
         var ended = new Dictionary<CellKey, (CellQueued Queued, CellCompleted Completed, long Position)>();
         var scratchpads = events.Where(entry => entry.Event.Event is CellQueued).Select(entry => entry.Event.Stream).ToHashSet(StringComparer.Ordinal);
@@ -135,7 +167,7 @@ static class RelatedRules
                 case ToolResult { Name: RelatedEvents.CellTool, IsError: false, Source: null or Counterfactual.Live } result
                     when calls.GetValueOrDefault(result.Id)?.Input is Content.Inline input && TraceRules.Argument(input.Text, "action") == "exec":
                     Require(
-                        ended.TryGetValue(RelatedEvents.CellOf(run.RunId, result.Step), out var cell) && cell.Position < e.Position, at,
+                        ended.TryGetValue(UseScratchpad.CellOf(run.RunId, result.Step), out var cell) && cell.Position < e.Position, at,
                         "The execution of its cell is missing.");
                     Require(
                         cell.Queued.Code is not Content.Inline code || code.Text == TraceRules.Argument(input.Text, "code"), at,

@@ -365,7 +365,7 @@ static class TraceRules
         var written = entries.Where(entry => entry.Event.Event is MemoryEvent.MemoryWritten).ToDictionary(entry => entry.Event.Stream, StringComparer.Ordinal);
         var steps = StepsOf(own, past);
         // A call whose result a crash prevented may have left its memory.
-        var ofCalls = Enumerable.Range(1, steps + 1).Select(step => StreamOf($"memory {run.RunId.Id}:{step}")).ToHashSet(StringComparer.Ordinal);
+        var ofCalls = Enumerable.Range(1, steps + 1).Select(step => MemoryOf(run.RunId, step)).ToHashSet(StringComparer.Ordinal);
         var notes = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             [StreamOf($"session_summary {run.SessionId.Value}")] = "session_summary",
@@ -388,7 +388,7 @@ static class TraceRules
             if (e.Event is ToolResult { Name: "remember", IsError: false, Source: null or Counterfactual.Live } result)
             {
                 Require(
-                    written.TryGetValue(StreamOf($"memory {run.RunId.Id}:{result.Step}"), out var memory) && memory.Event.Position < e.Position, at,
+                    written.TryGetValue(MemoryOf(run.RunId, result.Step), out var memory) && memory.Event.Position < e.Position, at,
                     "The memory that the call kept is missing.");
             }
         }
@@ -397,6 +397,9 @@ static class TraceRules
     /// <summary>How many steps a run has, with those of its past.</summary>
     internal static int StepsOf(IEnumerable<TraceEntry> own, IEnumerable<TraceEntry> past) =>
         past.Concat(own).Count(entry => entry.Event.Event is MemoryRetrieval or LlmResponse or ToolResult);
+
+    /// <summary>The stream of the memory that a call keeps.</summary>
+    internal static string MemoryOf(RunKey run, int step) => StreamOf($"memory {run.Id}:{step}");
 
     static string StreamOf(string name) => Memory.Aggregate.Stream(new(Ids.KeyOf(name)));
 

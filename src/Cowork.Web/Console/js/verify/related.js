@@ -3,7 +3,7 @@
 import { quoted, require } from "./members.js";
 import { isRunEvent } from "./events.js";
 import { bare, keyOf, runKey, sessionKey, streamOf } from "./keys.js";
-import { argument, isMade, isSameContent, pastOf, stepsOf } from "./rules.js";
+import { argument, artifactKey, isMade, isSameContent, pastOf, stepsOf } from "./rules.js";
 
 const EXECUTIONS = new Set(["cell_queued.v1", "cell_started.v1", "cell_output.v1", "cell_displays_updated.v1", "cell_interrupt_requested.v1", "cell_completed.v1"]);
 const MEMORIES = new Set(["memory_written.v1", "memory_created.v1", "memory_changed.v1"]);
@@ -15,6 +15,7 @@ export function checkRelated(related, entries, own, erasures) {
     const past = pastOf(own, related);
     checkNames(own, past, places);
     checkCells(related, own, past, places);
+    checkLeft(related, own, past, places);
     erasures.forEach(({ stream, version }) => places.name(stream, version));
     places.requireNamed();
 }
@@ -143,6 +144,28 @@ function checkCells(events, own, past, places) {
                 require(
                     typeof cell.queued.code !== "string" || cell.queued.code === argument(input, "code"), at, "The cell that was executed has another code.");
             }
+        }
+    }
+}
+
+/** Artifacts and memories that a counterfactual has of the run that it goes off from are that run's, and were there before. Bundles of earlier releases have none of them. */
+function checkLeft(related, own, past, places) {
+    if (past.length === 0) {
+        return;
+    }
+    require(past[0].type === "run_created.v1", own[0].at, "The beginning of the other run is missing.");
+    const run = own[0].data.counterfactual.of.run_id;
+    const session = past[0].data.session_id;
+    const isTheirs = (data) => data.run_id != null && runKey(data.run_id) === runKey(run) && sessionKey(data.session_id) === sessionKey(session);
+    const left = related.filter(({ gid, type }) => gid < own[0].gid && (type === "artifact_discovered.v1" || type === "memory_written.v1"));
+    const kept = new Set(left.length === 0 ? [] : Array.from({ length: stepsOf([], past) }, (_, i) => `memory-${keyOf(`memory ${run}:${i + 1}`)}`));
+    for (const { stream, version, type, data, isErased, isExpired } of left) {
+        const isLeft = type === "memory_written.v1"
+            // The text of a memory may have expired since.
+            ? kept.has(stream) && (isExpired || isTheirs(data))
+            : !isExpired && isTheirs(data) && stream === (isErased ? streamOf.artifact(data.artifact_id) : `artifact-${artifactKey(session, data.path)}`);
+        if (isLeft) {
+            places.name(stream, version);
         }
     }
 }

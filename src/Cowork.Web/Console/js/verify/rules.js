@@ -104,7 +104,7 @@ function belongs(e, run) {
     }
 }
 
-const artifactKey = (session, path) => keyOf(`artifact ${sessionId(session)} ${path}`);
+export const artifactKey = (session, path) => keyOf(`artifact ${sessionId(session)} ${path}`);
 
 /** A session's id as it is written, with the prefix that its key has. */
 function sessionId(id) {
