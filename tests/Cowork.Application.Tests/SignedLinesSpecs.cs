@@ -376,14 +376,21 @@ public sealed class SignedLinesSpecs : IDisposable
     [InlineData("cowork-session-2.ndjson", "cowork-session/2", true)]
     [InlineData("cowork-trace-4-log.json", "cowork-trace/4", true)]
     [InlineData("cowork-trace-4-content.zip", "cowork-trace/4", true)]
-    public async Task A_file_of_every_release_stays_readable(string name, string format, bool isSigned)
+    // A run of a data subject and its session, before and after the subject was erased.
+    [InlineData("cowork-trace-4-sealed.json", "cowork-trace/4", true, "sealed-", 0)]
+    [InlineData("cowork-trace-4-erased.json", "cowork-trace/4", true, "sealed-", 18)]
+    [InlineData("cowork-trace-4-counterfactual.json", "cowork-trace/4", true, "sealed-", 0)]
+    [InlineData("cowork-session-2-sealed.ndjson", "cowork-session/2", true, "sealed-", 0)]
+    [InlineData("cowork-session-2-erased.ndjson", "cowork-session/2", true, "sealed-", 20)]
+    public async Task A_file_of_every_release_stays_readable(string name, string format, bool isSigned, string log = "", int erased = 0)
     {
         var folder = Path.Combine(AppContext.BaseDirectory, "bundles");
-        var anchors = new TrustAnchors(HeadKeys.Parse(await File.ReadAllBytesAsync(Path.Combine(folder, "jwks.json"))), HeadLine.Read(Path.Combine(folder, "heads.ndjson")));
+        var anchors = new TrustAnchors(
+            HeadKeys.Parse(await File.ReadAllBytesAsync(Path.Combine(folder, $"{log}jwks.json"))), HeadLine.Read(Path.Combine(folder, $"{log}heads.ndjson")));
         var file = await File.ReadAllBytesAsync(Path.Combine(folder, name));
         var (report, fault) = await Verify(file, isSigned ? anchors : null);
         Assert.Null(fault);
-        Assert.Equal((format, isSigned), (report!.Format, report.Signature is { IsPinned: true, IsWitnessed: true }));
+        Assert.Equal((format, isSigned, erased), (report!.Format, report.Signature is { IsPinned: true, IsWitnessed: true }, report.Erased ?? 0));
         Assert.Equal(isSigned, report.NotCovered.Count == 0);
         Assert.Equal(isSigned, (await Verify(file, anchors)).Fault is null);
     }

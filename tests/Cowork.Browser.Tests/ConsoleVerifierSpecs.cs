@@ -25,7 +25,7 @@ public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
             var (report, fault) = TraceVerifier.Verify(bundle);
             Assert.Null(fault);
             var found = (await BrowserVerifier.Verdicts(page, [bundle])).Single();
-            Assert.Equal(report!.Expired, found.Report!.Expired);
+            Assert.Equal((report!.Expired, report.Erased), (found.Report!.Expired, found.Report.Erased));
             Assert.Equal((report.RunId, report.Digest, report.Events), (found.Report.RunId, found.Report.Digest, found.Report.Events));
             Assert.Equal(report.Signature is not null, found.Report.Signature is { IsSigned: true });
         }

@@ -131,6 +131,9 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
     [Theory]
     [InlineData("cowork-trace-4")]
     [InlineData("cowork-trace-4-settings")]
+    [InlineData("cowork-trace-4-sealed")]
+    [InlineData("cowork-trace-4-erased")]
+    [InlineData("cowork-trace-4-counterfactual")]
     public void A_kept_bundle_is_as_its_schema_says_and_a_changed_one_is_not(string name)
     {
         var bundle = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "bundles", $"{name}.json"));
