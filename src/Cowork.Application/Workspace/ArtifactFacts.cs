@@ -31,9 +31,13 @@ public sealed record ArtifactFacts(string Type, string? Title)
     }
 
     /// <param name="content">All of it.</param>
-    public static ArtifactFacts Of(string path, ReadOnlySpan<byte> content) => OutputRoot.MediaType(path) is var media && media is "text/html" or "text/markdown" or "application/json"
-        ? Of(path, media, content.Length > LookedAtBytes ? content[..LookedAtBytes] : content)
-        : new(ArtifactTypes.Doc, null);
+    public static ArtifactFacts Of(string path, ReadOnlySpan<byte> content)
+    {
+        var media = OutputRoot.MediaType(path);
+        return media is "text/html" or "text/markdown" or "application/json"
+            ? Of(path, media, content.Length > LookedAtBytes ? content[..LookedAtBytes] : content)
+            : new(ArtifactTypes.Doc, null);
+    }
 
     static ArtifactFacts Of(string path, string media, ReadOnlySpan<byte> start) =>
         Of(path, media, (FileText.DetectEncoding(start, isWhole: false) ?? Encoding.UTF8).GetString(start));
