@@ -22,7 +22,7 @@ public abstract record HostCommand(DateTimeOffset Now)
     public sealed record Expire(ExpiredEvents Expired, DateTimeOffset Now) : HostCommand(Now);
 
     /// <summary>The data is gone.</summary>
-    public sealed record FinishExpiry(long Events, DateTimeOffset Now) : HostCommand(Now), IExpiryCommand;
+    public sealed record FinishExpiry(long Events, string TombstonesSha256, DateTimeOffset Now) : HostCommand(Now), IExpiryCommand;
 }
 
 /// <summary>Hosts that came and went, in the operators' tenant.</summary>
@@ -42,7 +42,7 @@ public abstract record HostEvent(DateTimeOffset At) : Event(At)
     public sealed record HostsExpired(ExpiredEvents Expired, DateTimeOffset At) : HostEvent(At), IExpiryEvent;
 
     /// <summary>The data is gone.</summary>
-    public sealed record HostsRemoved(long Events, DateTimeOffset At) : HostEvent(At), IRemovalEvent;
+    public sealed record HostsRemoved(long Events, DateTimeOffset At, string? TombstonesSha256 = null) : HostEvent(At), IRemovalEvent;
 }
 
 /// <summary>The hosts that came and went on a day (UTC): nothing is decided by them, so the state is how many events there are, and what became of them.</summary>
@@ -55,7 +55,7 @@ public sealed record HostDay(long Events, DayExpiry Expiry = DayExpiry.None)
         (HostCommand.Start c, _) => new HostStarted(c.Node, c.Version, c.SettingsSha256, c.Settings, c.Now),
         (HostCommand.Stop c, _) => new HostStopped(c.Node, c.Now),
         (HostCommand.Expire c, DayExpiry.None) when state.Events > 0 => new HostsExpired(c.Expired, c.Now),
-        (HostCommand.FinishExpiry c, DayExpiry.Expired) => new HostsRemoved(c.Events, c.Now),
+        (HostCommand.FinishExpiry c, DayExpiry.Expired) => new HostsRemoved(c.Events, c.Now, c.TombstonesSha256),
         (HostCommand.Expire or HostCommand.FinishExpiry, _) => Decision<HostEvent>.Nothing,
         _ => throw new System.Diagnostics.UnreachableException(command.GetType().Name),
     };

@@ -62,6 +62,9 @@ public interface IRemovalEvent
 {
     /// <summary>Events whose data is gone.</summary>
     long Events { get; }
+
+    /// <summary>Hexadecimal SHA-256 over the tombstones in the order of their events, so that their figures stay; null: an earlier release wrote it.</summary>
+    string? TombstonesSha256 { get; }
 }
 
 /// <summary>A command that is still decided on a stream whose data expired.</summary>

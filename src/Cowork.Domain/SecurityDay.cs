@@ -41,7 +41,7 @@ public sealed record RecordSecurity(ImmutableList<SecurityNote> Notes, DateTimeO
 public sealed record ExpireSecurity(ExpiredEvents Expired, DateTimeOffset Now) : SecurityCommand(Now);
 
 /// <summary>The data is gone.</summary>
-public sealed record FinishSecurityExpiry(long Events, DateTimeOffset Now) : SecurityCommand(Now), IExpiryCommand;
+public sealed record FinishSecurityExpiry(long Events, string TombstonesSha256, DateTimeOffset Now) : SecurityCommand(Now), IExpiryCommand;
 
 /// <summary>Security events of a tenant, each of one or more equal occurrences between two times.</summary>
 public abstract record SecurityEvent(DateTimeOffset At) : Event(At)
@@ -74,7 +74,7 @@ public abstract record SecurityEvent(DateTimeOffset At) : Event(At)
     public sealed record SecurityExpired(ExpiredEvents Expired, DateTimeOffset At) : SecurityEvent(At), IExpiryEvent;
 
     /// <summary>The data is gone.</summary>
-    public sealed record SecurityRemoved(long Events, DateTimeOffset At) : SecurityEvent(At), IRemovalEvent;
+    public sealed record SecurityRemoved(long Events, DateTimeOffset At, string? TombstonesSha256 = null) : SecurityEvent(At), IRemovalEvent;
 }
 
 /// <summary>What became of a day's events.</summary>
@@ -99,7 +99,7 @@ public sealed record SecurityDay(long Events, DayExpiry Expiry = DayExpiry.None)
     {
         (RecordSecurity c, _) => Decision<SecurityEvent>.Of([.. c.Notes.Select(note => EventOf(note, c.Now))]),
         (ExpireSecurity c, DayExpiry.None) when state.Events > 0 => new SecurityExpired(c.Expired, c.Now),
-        (FinishSecurityExpiry c, DayExpiry.Expired) => new SecurityRemoved(c.Events, c.Now),
+        (FinishSecurityExpiry c, DayExpiry.Expired) => new SecurityRemoved(c.Events, c.Now, c.TombstonesSha256),
         _ => Decision<SecurityEvent>.Nothing,
     };
 

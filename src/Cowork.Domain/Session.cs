@@ -52,7 +52,7 @@ public abstract record SessionCommand(DateTimeOffset Now)
     public sealed record Expire(ExpiredEvents Expired, DateTimeOffset Now) : SessionCommand(Now);
 
     /// <summary>The data is gone.</summary>
-    public sealed record FinishExpiry(long Events, long Bytes, long Blobs, DateTimeOffset Now) : SessionCommand(Now), IExpiryCommand;
+    public sealed record FinishExpiry(long Events, long Bytes, long Blobs, string TombstonesSha256, DateTimeOffset Now) : SessionCommand(Now), IExpiryCommand;
 }
 
 public abstract record SessionEvent(DateTimeOffset At) : Event(At)
@@ -91,7 +91,8 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     /// <summary>The data is gone, with all that was derived from it.</summary>
     /// <param name="Bytes">That the tenant has stored less.</param>
     /// <param name="Blobs">The same of long texts and files.</param>
-    public sealed record SessionRemoved(long Events, long Bytes, long Blobs, DateTimeOffset At) : SessionEvent(At), IRemovalEvent;
+    /// <param name="TombstonesSha256">See <see cref="IRemovalEvent.TombstonesSha256"/>.</param>
+    public sealed record SessionRemoved(long Events, long Bytes, long Blobs, DateTimeOffset At, string? TombstonesSha256 = null) : SessionEvent(At), IRemovalEvent;
 }
 
 /// <summary>The event at which a session forked from another one. What came before it is the session's past too: by reference, no event is copied.</summary>
@@ -210,7 +211,7 @@ public abstract record Session
         (Expire, Deleted { IsHeld: true }) => Held,
         (Expire, Deleted d) when d.LiveRuns().Any() => Refusal.Conflict("session_active", "Runs of the session have not ended."),
         (Expire c, Deleted) => new SessionExpired(c.Expired, c.Now),
-        (FinishExpiry c, Expired { IsRemoved: false }) => new SessionRemoved(c.Events, c.Bytes, c.Blobs, c.Now),
+        (FinishExpiry c, Expired { IsRemoved: false }) => new SessionRemoved(c.Events, c.Bytes, c.Blobs, c.Now, c.TombstonesSha256),
         (Expire or FinishExpiry, Expired) => Decision<SessionEvent>.Nothing,
         (_, Expired) => Refusal.Expired("session"),
         _ => Refusal.NotFound("session"),

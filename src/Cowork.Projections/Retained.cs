@@ -69,13 +69,19 @@ public sealed class RetentionQueries(IRows rows) : IRetentionQueries
 
     public async ValueTask<IReadOnlySet<string>> InUse(string org, CancellationToken ct)
     {
-        var found = new HashSet<string>(StringComparer.Ordinal);
+        var (found, past) = (new HashSet<string>(StringComparer.Ordinal), new HashSet<string>(StringComparer.Ordinal));
         await foreach (var row in All(org, Sessions.Model.Table, null, ct))
         {
             if (Sessions.Model.Read(row.Json.Span).Fork is { } fork)
             {
                 found.Add(fork.SessionId.Value);
+                past.UnionWith(fork.History.Select(run => run.Value));
             }
+        }
+        // A fork of a fork has runs of both for its past, and the one between them may have been deleted.
+        foreach (var runs in past.Chunk(Page))
+        {
+            found.UnionWith((await rows.Get(org, Runs.Model.Table, runs, ct)).Select(row => Runs.Model.Read(row.Json.Span).SessionId.Value));
         }
         foreach (var scope in Schedules.Scopes)
         {

@@ -54,8 +54,11 @@ public sealed class RetentionSpecs
         await AsAfterARebuild(host);
         Assert.Null(await bench.Engine.Get(RunHarness.Org, Runs.Model.Table, run.Value, default));
         Assert.NotNull(await bench.Engine.Get(RunHarness.Org, Sessions.Model.Table, "young", default));
-        // The long arguments lie in the blob store, until the store is swept.
-        Assert.Empty(bench.Blobs.Withdrawn);
+        // The long arguments lie in the blob store, until the store is swept. One that does not answer is asked again with the next look.
+        bench.Blobs.IsAway = true;
+        await Look(host);
+        Assert.Equal((0, 1), (bench.Blobs.Withdrawn.Count, bench.Blobs.Withdrawals));
+        bench.Blobs.IsAway = false;
         await Look(host);
         Assert.NotEmpty(bench.Blobs.Withdrawn);
         Assert.Contains((await Assert.ThrowsAsync<InvalidOperationException>(() => host.Send("s", "again"))).Message, (string[])["expired", "not_found"]);
@@ -112,6 +115,61 @@ public sealed class RetentionSpecs
     }
 
     [Fact]
+    public async Task What_the_fork_of_a_deleted_fork_has_for_its_past_stays()
+    {
+        var (host, run) = await Ready("source", "one");
+        foreach (var (from, to) in ((string, string)[])[("source", "middle"), ("middle", "last")])
+        {
+            var end = (await bench.Engine.Feed(RunHarness.Org, new(from), 0, int.MaxValue, default)).Entries[^1];
+            var fork = new SessionFork(new(from), null, new(end.Stream, end.Version), end.Hash, end.FeedId, [run]);
+            Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new ForkSession(new(to), fork, "{}", null, null), default)).Refused);
+        }
+        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new DeleteSession(new("middle")), default)).Refused);
+        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new HoldSession(new("last"), "lawsuit"), default)).Refused);
+        await Pass(host, Period + Day);
+        await Look(host);
+        Assert.IsType<Session.Open>(await State(host, "source"));
+        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new DeleteSession(new("last")), default)).Refused);
+        await Look(host);
+        Assert.IsType<Session.Deleted>(await State(host, "source"));
+    }
+
+    [Fact]
+    public async Task A_host_whose_clock_is_ahead_deletes_nothing_before_its_time()
+    {
+        var (host, _) = await Ready("s", "hello");
+        bench.Engine.HostsAreAhead = Period + Day;
+        await Pass(host, Period + Day);
+        await Look(host);
+        Assert.IsType<Session.Open>(await State(host, "s"));
+        // So much time has passed for the database, too.
+        bench.Engine.HostsAreAhead = TimeSpan.Zero;
+        await Look(host);
+        Assert.IsType<Session.Deleted>(await State(host, "s"));
+        bench.Engine.HostsAreAhead = Day;
+        await Pass(host, Day + TimeSpan.FromMinutes(1));
+        Assert.IsType<Session.Deleted>(await State(host, "s"));
+    }
+
+    [Fact]
+    public async Task A_period_that_is_set_longer_holds_for_what_was_deleted_and_is_not_gone_yet()
+    {
+        var (host, _) = await Ready("s", "hello");
+        await Pass(host, Period + Day);
+        await Look(host);
+        Assert.IsType<Session.Deleted>(await State(host, "s"));
+        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new ChangeRetention(new(120, null), "lawsuit"), default)).Refused);
+        await Pass(host, Day + Day);
+        Assert.IsType<Session.Deleted>(await State(host, "s"));
+        await Pass(host, TimeSpan.FromDays(30));
+        Assert.Equal(new Session.Expired(IsRemoved: false), await State(host, "s"));
+        await Cover(host);
+        await Pass(host, TimeSpan.FromSeconds(10));
+        Assert.Equal(new Session.Expired(IsRemoved: true), await State(host, "s"));
+        await AsAfterARebuild(host);
+    }
+
+    [Fact]
     public async Task A_turn_or_a_hold_that_comes_first_keeps_the_session_and_one_that_comes_second_is_refused()
     {
         foreach (var holds in (bool[])[false, true])
@@ -143,6 +201,35 @@ public sealed class RetentionSpecs
                 Assert.Equal("not_found", (await Assert.ThrowsAsync<InvalidOperationException>(() => other.Send("s", "too late"))).Message);
             }
         }
+    }
+
+    [Fact]
+    public async Task A_hold_that_comes_before_the_data_expires_keeps_it_and_one_that_comes_afterwards_is_refused()
+    {
+        var (host, _) = await Ready("s", "hello");
+        var other = bench.AddHost("n1");
+        await Pass(host, Period + Day);
+        await Look(host);
+        Assert.IsType<Session.Deleted>(await State(host, "s"));
+        var held = 0;
+        bench.Engine.FailPoint = (commit, after) =>
+        {
+            if (!after && commit.Writes.Any(write => write.Events.Any(e => e.Event is SessionEvent.SessionExpired)) && held++ == 0)
+            {
+                Assert.Null(Hold());
+            }
+        };
+        await Pass(host, Day + TimeSpan.FromMinutes(1));
+        bench.Engine.FailPoint = null;
+        Assert.Equal((1, true), (held, await State(host, "s") is Session.Deleted { IsHeld: true }));
+        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new ReleaseSession(new("s")), default)).Refused);
+        await Pass(host, Period + Day);
+        await Look(host);
+        Assert.Equal(new Session.Expired(IsRemoved: false), await State(host, "s"));
+        Assert.Equal("expired", Hold());
+
+        string? Hold() =>
+            other.Commands.Execute(RunHarness.Org, RunHarness.User, new HoldSession(new("s"), "just in time"), default).AsTask().GetAwaiter().GetResult().Refused?.Code;
     }
 
     [Fact]

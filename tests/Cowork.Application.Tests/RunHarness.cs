@@ -186,8 +186,7 @@ sealed class RunHarness
             Idle = new(Commands, bench.Engine, Node, bench.Groups, bench.Clock);
             Sweep = new(
                 Commands, Commands, bench.Engine, new RetentionQueries(bench.Engine), Node, new(bench.Engine, bench.Blobs, bench.Blobs, bench.Clock), bench.Retention, bench.Clock);
-            Removal = new(
-                Commands, Commands, bench.Engine, new RetentionQueries(bench.Engine), new(bench.Engine, new(Org)), bench.Texts, Sweep, Node, bench.Clock);
+            Removal = new(Commands, Commands, bench.Engine, new RetentionQueries(bench.Engine), new(bench.Engine, new(Org)), bench.Texts, Sweep, Node);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
             jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder, Archiving, Idle, Sweep, Removal], bench.Options.Parallel, bench.Clock);

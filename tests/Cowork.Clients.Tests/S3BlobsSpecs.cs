@@ -123,6 +123,34 @@ public sealed class S3BlobsSpecs(S3Server server) : IClassFixture<S3Server>
     }
 
     [Fact]
+    public async Task What_is_taken_back_is_found_until_it_is_swept_or_named_again()
+    {
+        using S3Blobs blobs = new(server.Settings("taken/")), other = new(server.Settings("taken/"));
+        var (gone, named) = (Bytes(10), Bytes(20));
+        await blobs.Put(gone.AsMemory(), default);
+        await blobs.Put(named.AsMemory(), default);
+        await blobs.Keep([Sha(gone), Sha(named)], default);
+        await Sweep(blobs, All);
+        foreach (var sha256 in (string[])[Sha(gone), Sha(named)])
+        {
+            await blobs.Withdraw(sha256, default);
+            await other.Withdraw(sha256, default);
+            Assert.NotNull(await other.Get(sha256, default));
+        }
+        Assert.All(server.Objects("taken/"), name => Assert.StartsWith("pending/", name, StringComparison.Ordinal));
+        Assert.Equal(new(0, 0, 2), await Sweep(blobs, TimeSpan.FromDays(1)));
+        // A commit that was under way has named it.
+        await other.Keep([Sha(named)], default);
+        await Sweep(blobs, All);
+        Assert.Null(await blobs.Get(Sha(gone), default));
+        Assert.Equal([FinalOf(Sha(named))], server.Objects("taken/"));
+        foreach (var nothing in (string[])[Sha(gone), "", "../../etc/passwd"])
+        {
+            await blobs.Withdraw(nothing, default);
+        }
+    }
+
+    [Fact]
     public async Task An_upload_that_is_cut_off_leaves_nothing()
     {
         using var blobs = new S3Blobs(server.Settings("cut/"));

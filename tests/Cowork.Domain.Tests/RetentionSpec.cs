@@ -12,6 +12,7 @@ public sealed class RetentionSpec
     static readonly SessionDeleted Gone = new(A.Morning);
     static readonly SessionHeld Held = new("lawsuit", A.Morning);
     static readonly ExpiredEvents Named = new(3, 3, new string('d', 64), 90);
+    static readonly string Stones = new('e', 64);
     static readonly Expire Expire = new(Named, A.Later(1));
 
     [Fact]
@@ -19,8 +20,8 @@ public sealed class RetentionSpec
     {
         Spec.Given(Created, Gone).When(Expire).Then(new SessionExpired(Named, A.Later(1)));
         Spec.Given(Created, Gone, new SessionExpired(Named, A.Morning)).When(Expire).ThenNothing();
-        var finish = new FinishExpiry(3, 100, 1, A.Later(2));
-        var removed = new SessionRemoved(3, 100, 1, A.Later(2));
+        var finish = new FinishExpiry(3, 100, 1, Stones, A.Later(2));
+        var removed = new SessionRemoved(3, 100, 1, A.Later(2), Stones);
         Spec.Given(Created, Gone, new SessionExpired(Named, A.Morning)).When(finish).Then(removed);
         Spec.Given(Created, Gone, new SessionExpired(Named, A.Morning), removed).When(finish).ThenNothing();
         // The data of the first events is gone: what is left is enough.
@@ -65,8 +66,8 @@ public sealed class RetentionSpec
         var refused = new SecurityEvent.AccessRefused("unknown", null, "::1", 1, A.Morning, A.Morning, A.Morning);
         security.Given().When(new ExpireSecurity(Named, A.Later(1))).ThenNothing();
         security.Given(refused).When(new ExpireSecurity(Named, A.Later(1))).Then(new SecurityEvent.SecurityExpired(Named, A.Later(1)));
-        security.Given(refused, new SecurityEvent.SecurityExpired(Named, A.Morning)).When(new FinishSecurityExpiry(1, A.Later(1)))
-            .Then(new SecurityEvent.SecurityRemoved(1, A.Later(1)));
+        security.Given(refused, new SecurityEvent.SecurityExpired(Named, A.Morning)).When(new FinishSecurityExpiry(1, Stones, A.Later(1)))
+            .Then(new SecurityEvent.SecurityRemoved(1, A.Later(1), Stones));
         var hosts = new Spec<DayKey, HostCommand, HostEvent, HostDay>(HostDay.Aggregate);
         var stopped = new HostEvent.HostStopped("n", A.Morning);
         hosts.Given(stopped).When(new HostCommand.Expire(Named, A.Later(1))).Then(new HostEvent.HostsExpired(Named, A.Later(1)));

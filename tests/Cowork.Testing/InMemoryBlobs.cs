@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Security.Cryptography;
 
 using Cowork.Application;
+using Cowork.Application.Storage;
 
 namespace Cowork.Testing;
 
@@ -13,8 +14,19 @@ public sealed class InMemoryBlobs : IBlobs, IBlobWithdrawal
     /// <summary>Those that were taken back and not kept since.</summary>
     public IReadOnlyCollection<string> Withdrawn => [.. pending.Keys];
 
+    /// <summary>Withdrawals that were tried.</summary>
+    public int Withdrawals { get; private set; }
+
+    /// <summary>The store does not answer who takes something back.</summary>
+    public bool IsAway { get; set; }
+
     public ValueTask Withdraw(string sha256, CancellationToken ct)
     {
+        Withdrawals++;
+        if (IsAway)
+        {
+            throw new StorageUnavailableException("It is away.") { OfBlobs = true };
+        }
         pending[sha256] = true;
         return default;
     }

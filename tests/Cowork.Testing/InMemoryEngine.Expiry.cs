@@ -11,6 +11,11 @@ public sealed partial class InMemoryEngine : IExpiryStore
     /// <summary>Called before each step of a removal and after it.</summary>
     public Action<bool>? RemovalPoint { get; set; }
 
+    /// <summary>So much the clock of hosts is ahead of the database's.</summary>
+    public TimeSpan HostsAreAhead { get; set; }
+
+    public ValueTask<DateTimeOffset> Now(CancellationToken ct) => new(clock.GetUtcNow() - HostsAreAhead);
+
     public ValueTask<IReadOnlyList<string>> Tenants(CancellationToken ct) => Locked<IReadOnlyList<string>>(() => [.. streams.Keys.Select(key => key.Org).Distinct().Order()]);
 
     public ValueTask<IReadOnlyList<string>> Quiet(string org, string aggregate, string after, DateTimeOffset before, int max, CancellationToken ct) =>
@@ -62,7 +67,9 @@ public sealed partial class InMemoryEngine : IExpiryStore
     public ValueTask<RemovedFigures> Figures(string org, string stream, CancellationToken ct) => Locked(() =>
     {
         var stones = NamedBy(org, stream).Select(e => e.Event.Event).OfType<Tombstone>().ToList();
-        return new RemovedFigures(stones.Count, stones.Sum(s => s.Bytes), stones.Sum(s => s.Blobs));
+        using var digest = new TombstoneDigest();
+        stones.ForEach(digest.Add);
+        return new RemovedFigures(stones.Count, stones.Sum(s => s.Bytes), stones.Sum(s => s.Blobs), digest.Hex());
     });
 
     public ValueTask<IReadOnlyList<ExpiredBlob>> Blobs(DateTimeOffset before, int max, CancellationToken ct) => Locked<IReadOnlyList<ExpiredBlob>>(() =>
@@ -89,6 +96,8 @@ public sealed partial class InMemoryEngine : IExpiryStore
         }
         return default;
     }
+
+    public ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct) => Note(digests, null, ct);
 
     ValueTask<T> Locked<T>(Func<T> work)
     {

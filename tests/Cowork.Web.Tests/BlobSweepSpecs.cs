@@ -84,6 +84,30 @@ public sealed class BlobSweepSpecs : IDisposable
         Assert.Equal("old", Text(await blobs.Get(old, default)));
     }
 
+    [Fact]
+    public async Task What_is_taken_back_is_young_and_found_until_it_is_swept_or_named_again()
+    {
+        var (gone, named) = (await Put("gone"), await Put("named"));
+        await blobs.Keep([gone, named], default);
+        foreach (var sha256 in (string[])[gone, named])
+        {
+            Age(Path.Combine(directory, sha256[..2], sha256));
+            await blobs.Withdraw(sha256, default);
+            await blobs.Withdraw(sha256, default);
+            Assert.NotNull(await blobs.Get(sha256, default));
+        }
+        Assert.Equal(new(0, 0, 2), await Sweep());
+        await blobs.Keep([named], default);
+        Age(Pending(gone));
+        Assert.Equal(new(1, 4, 0), await Sweep());
+        Assert.Null(await blobs.Get(gone, default));
+        Assert.Equal("named", Text(await blobs.Get(named, default)));
+        foreach (var nothing in (string[])[gone, "", "../../../etc/passwd"])
+        {
+            await blobs.Withdraw(nothing, default);
+        }
+    }
+
     [Theory]
     [InlineData("../../../etc/passwd")]
     [InlineData("")]

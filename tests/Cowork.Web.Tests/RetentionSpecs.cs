@@ -17,21 +17,30 @@ namespace Cowork.Web.Tests;
 /// <summary>Retention over HTTP on a host that began half a year ago, and what the log proves of what is gone.</summary>
 public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<RetentionSpecs.OldHost>
 {
-    /// <summary>What somebody with the database to himself may try on a log with expired data; STONE stands for an event of the session, PLAIN for one that no expiry names,
-    /// EXPIRY for the event that does. Each is found at the event that was changed, or in the range of the expiry.</summary>
-    public static TheoryData<string, bool> Changes => new()
+    const string Word = "zephyrquartz";
+
+    /// <summary>So long a text lies in the blob store. The subject ann says it in a session that expires and in one that does not.</summary>
+    static readonly string Long = "/say " + string.Join(' ', Enumerable.Repeat("amberwillow", 7_000));
+
+    /// <summary>
+    /// What somebody with the database to himself may try on a log with expired data; STONE stands for an event of the session, PLAIN for one that no expiry names, EXPIRY for the
+    /// event that does, REMOVAL for the one that says that the data is gone. Each is found at the event that was changed, or in a range that ends at another one.
+    /// </summary>
+    public static TheoryData<string, string?> Changes => new()
     {
-        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":EXPIRY}}' WHERE seq_id = PLAIN", true },
-        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":1}}' WHERE seq_id = STONE", true },
-        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{}}' WHERE seq_id = STONE", true },
-        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":EXPIRY,\"note\":\"x\"}}' WHERE seq_id = STONE", true },
-        { "UPDATE cowork.mt_events SET data = '{\"content\":\"made up\"}' WHERE seq_id = STONE", true },
-        { "UPDATE cowork.mt_events SET headers = jsonb_set(headers, '{hash}', to_jsonb(translate(headers->>'hash', '0123456789abcdef', '123456789abcdef0'))) WHERE seq_id = STONE", true },
-        { "UPDATE cowork.mt_events SET type = 'run_started.v1' WHERE seq_id = STONE", false },
-        { "UPDATE cowork.mt_events SET user_name = 'user:eve' WHERE seq_id = STONE", false },
-        { "UPDATE cowork.mt_events SET timestamp = timestamp + interval '1 hour' WHERE seq_id = STONE", false },
-        { "UPDATE cowork.mt_events SET id = gen_random_uuid() WHERE seq_id = STONE", false },
-        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":STONE}}' WHERE seq_id = EXPIRY", true },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":EXPIRY}}' WHERE seq_id = PLAIN", null },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":1}}' WHERE seq_id = STONE", null },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{}}' WHERE seq_id = STONE", null },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":EXPIRY,\"note\":\"x\"}}' WHERE seq_id = STONE", null },
+        { "UPDATE cowork.mt_events SET data = '{\"content\":\"made up\"}' WHERE seq_id = STONE", null },
+        { "UPDATE cowork.mt_events SET headers = jsonb_set(headers, '{hash}', to_jsonb(translate(headers->>'hash', '0123456789abcdef', '123456789abcdef0'))) WHERE seq_id = STONE", null },
+        { "UPDATE cowork.mt_events SET type = 'run_started.v1' WHERE seq_id = STONE", "EXPIRY" },
+        { "UPDATE cowork.mt_events SET user_name = 'user:eve' WHERE seq_id = STONE", "EXPIRY" },
+        { "UPDATE cowork.mt_events SET timestamp = timestamp + interval '1 hour' WHERE seq_id = STONE", "EXPIRY" },
+        { "UPDATE cowork.mt_events SET id = gen_random_uuid() WHERE seq_id = STONE", "EXPIRY" },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":STONE}}' WHERE seq_id = EXPIRY", null },
+        { "UPDATE cowork.mt_events SET data = jsonb_set(data, '{tombstone,bytes}', '4711') WHERE seq_id = STONE", "REMOVAL" },
+        { "UPDATE cowork.mt_events SET data = jsonb_set(data, '{tombstone,output_tokens}', '4711') WHERE seq_id = STONE", "REMOVAL" },
     };
 
     [Fact]
@@ -55,7 +64,7 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
 
         var retention = (await old.Admin.Get("/retention")).Is(200).Json;
         Assert.Equal(90, retention.GetProperty("sessions_days").GetInt32());
-        Assert.Equal(1, retention.GetProperty("removed").GetProperty("sessions").GetInt32());
+        Assert.Equal(2, retention.GetProperty("removed").GetProperty("sessions").GetInt32());
         Assert.Equal([old.Held], retention.GetProperty("held").EnumerateArray().Select(held => held.GetString()!));
 
         // A reader of the feed sees no gap.
@@ -73,13 +82,38 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
         }
     }
 
+    [Fact]
+    public async Task What_a_subject_has_said_elsewhere_too_stays_and_is_found()
+    {
+        Assert.True(await old.RemoveBlobs() > 0);
+        await using var source = NpgsqlDataSource.Create(old.Database);
+        await using var ask = source.CreateCommand("SELECT stored FROM cowork.subject_blobs");
+        await using var reader = await ask.ExecuteReaderAsync();
+        var stored = 0;
+        for (; await reader.ReadAsync(); stored++)
+        {
+            var sha256 = reader.GetString(0);
+            Assert.True(File.Exists(Path.Combine(old.Host.Data, "blobs", sha256[..2], sha256)), sha256);
+        }
+        Assert.NotEqual(0, stored);
+        Assert.Contains(Long[^100..], (await old.Admin.Get($"/sessions/{old.Young}/runs")).Is(200).Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task By_any_route_and_any_id_nothing_of_it_is_found_and_nothing_fails()
+    {
+        var (seen, probed) = await TenantProbe.OfGone(old.Ids, Word).Look(old.Admin);
+        Assert.Empty(seen);
+        Assert.True(probed > 100, $"{probed} requests");
+    }
+
     [Theory]
     [MemberData(nameof(Changes))]
-    public async Task A_tombstone_without_authority_and_changed_remains_are_found(string change, bool isNamed)
+    public async Task A_tombstone_without_authority_and_changed_remains_are_found(string change, string? through)
     {
         await using var connection = new NpgsqlConnection(old.Database);
         await connection.OpenAsync();
-        var (stone, plain, expiry) = await Places(connection);
+        var (stone, plain, expiry, removal) = await Places(connection);
         await using var transaction = await connection.BeginTransactionAsync();
         var sql = change.Replace("STONE", $"{stone}", StringComparison.Ordinal).Replace("PLAIN", $"{plain}", StringComparison.Ordinal)
             .Replace("EXPIRY", $"{expiry}", StringComparison.Ordinal);
@@ -90,7 +124,8 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
         var fault = (await new LogVerifier(connection, "cowork", "default", OutsideKnowledge.None).Verify(LogVerifierState.Begin, default, isTransaction: true)).Fault;
         Assert.NotNull(fault);
         var changed = sql.EndsWith($"= {plain}", StringComparison.Ordinal) ? plain : sql.EndsWith($"= {expiry}", StringComparison.Ordinal) ? expiry : stone;
-        Assert.True(isNamed ? fault.Position <= changed && fault.Through <= changed : fault.Position <= changed && fault.Through == expiry, $"{sql}: {fault}");
+        Assert.True(
+            fault.Position <= changed && (through is null ? fault.Through <= changed : fault.Through == (through == "EXPIRY" ? expiry : removal)), $"{sql}: {fault}");
         await transaction.RollbackAsync();
     }
 
@@ -99,7 +134,7 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
     {
         await using var connection = new NpgsqlConnection(old.Database);
         await connection.OpenAsync();
-        var (stone, _, _) = await Places(connection);
+        var (stone, _, _, _) = await Places(connection);
         await using var transaction = await connection.BeginTransactionAsync();
         await using (var off = new NpgsqlCommand("ALTER TABLE cowork.mt_events DISABLE TRIGGER keep_log", connection))
         {
@@ -161,18 +196,19 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
         (await member.Send(HttpMethod.Post, $"/sessions/{old.Young}/hold", """{"reason":"x"}""")).Is(403);
     }
 
-    static async Task<(long Stone, long Plain, long Expiry)> Places(NpgsqlConnection connection)
+    static async Task<(long Stone, long Plain, long Expiry, long Removal)> Places(NpgsqlConnection connection)
     {
         await using var ask = new NpgsqlCommand(
             """
-            SELECT (SELECT min(seq_id) FROM cowork.mt_events WHERE data ? 'tombstone' AND type = 'assistant_reply.v1'),
-                (SELECT max(seq_id) FROM cowork.mt_events WHERE NOT data ? 'tombstone' AND type = 'assistant_reply.v1'),
-                (SELECT max(seq_id) FROM cowork.mt_events WHERE type = 'session_expired.v1')
+            SELECT s.seq_id, (SELECT max(seq_id) FROM cowork.mt_events WHERE NOT data ? 'tombstone' AND type = 'assistant_reply.v1'), e.seq_id, r.seq_id
+            FROM cowork.mt_events s JOIN cowork.mt_events e ON e.seq_id = (s.data->'tombstone'->>'by')::bigint
+            JOIN cowork.mt_events r ON r.stream_id = e.stream_id AND r.type = 'session_removed.v1'
+            WHERE s.type = 'assistant_reply.v1' AND s.data ? 'tombstone' ORDER BY s.seq_id LIMIT 1
             """,
             connection);
         await using var reader = await ask.ExecuteReaderAsync();
         await reader.ReadAsync();
-        return (reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2));
+        return (reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetInt64(3));
     }
 
     public sealed class OldHost : IAsyncLifetime
@@ -186,6 +222,9 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
         public string Database { get; private set; } = "";
 
         public (string Session, string Run) Expired { get; private set; }
+
+        /// <summary>Of the expired session and of what was made in it, as parameters of paths name them.</summary>
+        public Dictionary<string, string> Ids { get; private set; } = [];
 
         public string Held { get; private set; } = "";
 
@@ -212,11 +251,14 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
             Held = await Admin.NewSession();
             Told = (await Admin.Turn(Held, "/say the sea is blue")).Is(200).Json.GetProperty("run_id").GetString()!;
             (await Admin.Send(HttpMethod.Post, $"/sessions/{Held}/hold", """{"reason":"lawsuit 7"}""")).Is(204);
+            Ids = await Make(session, Expired.Run);
+            var anns = (await Admin.Post("/sessions", """{"subject":"ann"}""")).Is(201)["session_id"];
+            (await Admin.Turn(anns, Long)).Is(200);
             await Sign();
             Bundle = (await Admin.Get($"/runs/{Expired.Run}/trace")).Is(200).Text;
             clock.Shift = -TimeSpan.FromDays(105);
-            Young = await Admin.NewSession();
-            (await Admin.Turn(Young, "/say young")).Is(200);
+            Young = (await Admin.Post("/sessions", """{"subject":"ann"}""")).Is(201)["session_id"];
+            (await Admin.Turn(Young, Long)).Is(200);
             await using (var connection = new NpgsqlConnection(Database))
             {
                 await connection.OpenAsync();
@@ -228,14 +270,20 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
                 }
             }
             await Execute(new StartSweep());
-            await Until(async () => (await Admin.Get($"/sessions/{session}")).Status == HttpStatusCode.NotFound);
+            string[] expiring = [session, anns];
+            foreach (var one in expiring)
+            {
+                await Until(async () => (await Admin.Get($"/sessions/{one}")).Status == HttpStatusCode.NotFound);
+            }
             clock.Shift = -TimeSpan.FromDays(103);
-            var stream = Session.Aggregate.Stream(SessionKey.FromId(session));
             await Until(async () =>
             {
-                await Execute(new StartRemoval(stream));
+                foreach (var one in expiring)
+                {
+                    await Execute(new StartRemoval(Session.Aggregate.Stream(SessionKey.FromId(one))));
+                }
                 await Sign();
-                return (await Admin.Get("/retention")).Json.GetProperty("removed").GetProperty("sessions").GetInt32() == 1;
+                return (await Admin.Get("/retention")).Json.GetProperty("removed").GetProperty("sessions").GetInt32() == expiring.Length;
             });
             await Sign();
         }
@@ -246,11 +294,49 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
             await Host.DisposeAsync();
         }
 
+        /// <summary>Removes the blobs that nothing names any more, as hosts do in the course of a day. Answers how many there were.</summary>
+        public async Task<long> RemoveBlobs()
+        {
+            var blobs = Host.Services.GetRequiredService<ExpiredBlobs>();
+            Assert.True(await blobs.Sweep(default));
+            clock.Shift += TimeSpan.FromMinutes(6);
+            Assert.False(await blobs.Sweep(default));
+            return (await Host.Services.GetRequiredService<IBlobSweeper>().Sweep(TimeSpan.FromDays(-1), dryRun: false, TimeProvider.System, default))!.Removed;
+        }
+
         public async Task<LogVerdict> Verify()
         {
             await using var connection = new NpgsqlConnection(Database);
             await connection.OpenAsync();
             return await new LogVerifier(connection, "cowork", "default", OutsideKnowledge.None).Verify(LogVerifierState.Begin, default);
+        }
+
+        /// <summary>One of everything that a session can have.</summary>
+        async Task<Dictionary<string, string>> Make(string session, string run)
+        {
+            var written = (await Admin.Turn(session, $"/tool write_file {{\"path\":\".anton/output/r.md\",\"content\":\"{Word}\"}}\n/say {Word}")).Is(200)["run_id"];
+            var artifact = (await Admin.Get($"/runs/{written}/artifacts")).Is(200).Json.GetProperty("artifacts")[0].GetProperty("artifact_id").GetString()!;
+            var pad = (await Admin.Post(
+                "/api/v1/scratchpads", $$"""{"conversation_id":"{{session}}","title":"{{Word}}","cells":[{"type":"code","content":"'{{Word}}'"}]}""")).Is(201);
+            var file = (await Admin.Upload(Word, $"{Word}.txt", ("conversation_id", session))).Is(201)["id"];
+            await Admin.Until($"/api/v1/files/{file}", got => got.Is(200)["status"] == "ready");
+            var memories = await Admin.Until($"/sessions/{session}/memories", got => got.Is(200).Json.GetProperty("memories").GetArrayLength() > 0);
+            return new()
+            {
+                ["{session_id}"] = session,
+                ["{sessionId}"] = session,
+                ["{run_id}"] = run,
+                ["{taskId}"] = run,
+                ["{memory_id}"] = memories.Json.GetProperty("memories")[0].GetProperty("memory_id").GetString()!,
+                ["{artifact_id}"] = artifact,
+                ["{artifactId}"] = artifact,
+                ["{version}"] = "1",
+                ["{file_id}"] = file,
+                ["{scratchpad_id}"] = pad["id"],
+                ["{cell_id}"] = pad.Json.GetProperty("cells")[0].GetProperty("id").GetString()!,
+                ["{path}"] = "r.md",
+                ["as_of"] = (await Admin.Get("/events?limit=1000")).Is(200)["next_since_id"],
+            };
         }
 
         async Task Execute(ICommand command) =>

@@ -2,7 +2,10 @@ using System.Text.Json.Nodes;
 
 namespace Cowork.Web.Tests;
 
-/// <summary>What a tenant has, and whether another one can see any of it: every route of /openapi.json with the first one's ids, by every verb that the route has.</summary>
+/// <summary>
+/// What a tenant has, and whether another one can see any of it, or what there was, and whether anybody still can: every route of /openapi.json with its ids, by every verb that
+/// the route has.
+/// </summary>
 sealed class TenantProbe
 {
     /// <summary>What required parameters of queries are given that are no ids.</summary>
@@ -12,6 +15,7 @@ sealed class TenantProbe
         ["cron"] = "0 9 * * 1",
         ["path"] = "r.md",
         ["from"] = "1",
+        ["event"] = "1",
     };
 
     /// <summary>What every body wants, in one.</summary>
@@ -21,7 +25,15 @@ sealed class TenantProbe
 
     readonly Dictionary<string, string> ids;
 
-    TenantProbe(Dictionary<string, string> ids) => this.ids = ids;
+    /// <summary>The word of what is gone; null: all is there, in another tenant.</summary>
+    readonly string? gone;
+
+    TenantProbe(Dictionary<string, string> ids, string? gone = null) => (this.ids, this.gone) = (ids, gone);
+
+    /// <summary>Looks for what has expired, in its own tenant. The feed goes on naming its ids.</summary>
+    /// <param name="ids">As parameters of paths name them; of routes with others nothing is asked.</param>
+    /// <param name="word">In all that was said.</param>
+    public static TenantProbe OfGone(Dictionary<string, string> ids, string word) => new(ids, word);
 
     public string Run => ids["{run_id}"];
 
@@ -102,6 +114,10 @@ sealed class TenantProbe
             foreach (var (method, _) in wanted)
             {
                 var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
+                if (gone is not null && path.Contains('{', StringComparison.Ordinal))
+                {
+                    continue;
+                }
                 var body = method is "post" or "patch" ? ProbeBodies.OfClosed(template, fromEvent: 1) ?? Body : null;
                 var got = await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body);
                 if (!IsHidden(got))
@@ -144,14 +160,14 @@ sealed class TenantProbe
     static string Said(Got got) => got.Text.Replace($"\"q\":\"{Asked["q"]}\"", "", StringComparison.Ordinal);
 
     /// <summary>It is as if it were not there, the caller may not ask, or whoever asks must open a WebSocket.</summary>
-    static bool IsHidden(Got got) => ((int)got.Status, got.Code) is (404, "not_found") or (403, _) or (426, _);
+    bool IsHidden(Got got) => ((int)got.Status, got.Code) is (404, "not_found") or (426, _) || (gone is null ? (int)got.Status == 403 : (int)got.Status == 410);
 
     /// <summary>Where among the ids a position stands at which all of it was there.</summary>
     const string AsOf = "as_of";
 
     static bool HasMoment(JsonNode? operation) => (operation!["parameters"]?.AsArray() ?? []).Any(parameter => (string?)parameter!["name"] == AsOf);
 
-    IEnumerable<string> Words() => ids.Values.Where(id => id.Length > 20).Append("topsecret").Append("\"private\"");
+    IEnumerable<string> Words() => gone is not null ? [gone] : ids.Values.Where(id => id.Length > 20).Append("topsecret").Append("\"private\"");
 
     static bool IsId(JsonNode? parameter) =>
         ((string)parameter!["name"]!).EndsWith("_id", StringComparison.Ordinal) && (string?)parameter["schema"]?["type"] == "string";
@@ -162,7 +178,7 @@ sealed class TenantProbe
         var value = name switch
         {
             "limit" => parameter["schema"]?["maximum"]?.ToString() ?? "100",
-            "conversation_id" => "private",
+            "conversation_id" => ids["{session_id}"],
             "left" or "right" => ids["{run_id}"],
             _ when ids.TryGetValue($"{{{name}}}", out var id) => id,
             _ => Asked.GetValueOrDefault(name, "x"),

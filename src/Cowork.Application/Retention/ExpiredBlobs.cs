@@ -42,8 +42,10 @@ public sealed class ExpiredBlobs(IExpiryStore store, IBlobs blobs, IBlobWithdraw
                     await withdrawal.Withdraw(blob.Sha256, ct);
                 }
             }
-            await store.Note([.. found.Where(blob => blob.WithdrawnAt is not null || named.Contains(blob.Sha256)).Select(blob => blob.Sha256)], null, ct);
-            await store.Note([.. found.Where(blob => blob.WithdrawnAt is null && !named.Contains(blob.Sha256)).Select(blob => blob.Sha256)], now, ct);
+            var unnamed = found.Where(blob => !named.Contains(blob.Sha256)).ToLookup(blob => blob.WithdrawnAt is not null, blob => blob.Sha256);
+            await store.Note(named, null, ct);
+            await store.Note([.. unnamed[false]], now, ct);
+            await store.Drop([.. unnamed[true]], ct);
         }
         return (await store.Blobs(DateTimeOffset.MaxValue, 1, ct)).Count > 0;
     }

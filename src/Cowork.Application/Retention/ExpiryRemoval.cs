@@ -8,8 +8,8 @@ namespace Cowork.Application;
 /// place of the data, some with each transaction, and with them go the rows that were folded from it. It may be interrupted anywhere and repeated.
 /// </summary>
 public sealed class ExpiryRemoval(
-    CommandHandler commands, ICommandExecutor executor, IExpiryStore store, IRetentionQueries queries, AuditHeadLog heads, ITexts texts, RetentionSweep sweep, IJobQueue queue,
-    TimeProvider clock) : IJobHandler
+    CommandHandler commands, ICommandExecutor executor, IExpiryStore store, IRetentionQueries queries, AuditHeadLog heads, ITexts texts, RetentionSweep sweep, IJobQueue queue)
+    : IJobHandler
 {
     /// <summary>The job's key is the stream that <see cref="IExpiryStore"/> knows what expires by.</summary>
     public const string JobKind = "expiry";
@@ -107,14 +107,15 @@ public sealed class ExpiryRemoval(
             {
                 return null;
             }
-            // Whom retention has deleted waits for no second period.
-            var left = named.LastAt + (deleted.Days is null ? TimeSpan.FromDays(days) : Grace) - clock.GetUtcNow();
+            // What retention has deleted waits for no second period, but for what a period has become longer by since.
+            var wait = deleted.Days is { } over ? Grace + TimeSpan.FromDays(Math.Max(0, days - over)) : TimeSpan.FromDays(days);
+            var left = named.LastAt + wait - await sweep.Now(ct);
             if (left > TimeSpan.Zero)
             {
                 return left;
             }
             var result = await executor.Execute(
-                org, RetentionSweep.System, new ExpireSession(session, named.After(deleted.Days ?? days), known.Version), ct, waitForStorage: true);
+                org, RetentionSweep.System, new ExpireSession(session, named.After(Math.Max(deleted.Days ?? days, days)), known.Version), ct, waitForStorage: true);
             if (result.Refused is { Code: not ("session_held" or "session_active" or "stream_busy") } refused)
             {
                 throw new InvalidOperationException($"The session {session} cannot expire: {refused.Code}.");

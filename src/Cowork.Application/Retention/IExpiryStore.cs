@@ -29,7 +29,8 @@ public enum RemovalStep
 public sealed record Removal(RemovalStep Step, int Events, long Through);
 
 /// <summary>What tombstones of a session or day have kept.</summary>
-public sealed record RemovedFigures(long Events, long Bytes, long Blobs);
+/// <param name="TombstonesSha256">See <see cref="TombstoneDigest"/>.</param>
+public sealed record RemovedFigures(long Events, long Bytes, long Blobs, string TombstonesSha256);
 
 /// <summary>
 /// The engine's part of retention. Streams are those of a session (<c>session-…</c>, which stands for all that is in its feed and its own: <see cref="ExpiredEvents.Aggregates"/>)
@@ -37,6 +38,9 @@ public sealed record RemovedFigures(long Events, long Bytes, long Blobs);
 /// </summary>
 public interface IExpiryStore
 {
+    /// <summary>The time by the database's clock.</summary>
+    ValueTask<DateTimeOffset> Now(CancellationToken ct);
+
     /// <summary>Every tenant that has a stream.</summary>
     ValueTask<IReadOnlyList<string>> Tenants(CancellationToken ct);
 
@@ -70,8 +74,11 @@ public interface IExpiryStore
     ValueTask<IReadOnlySet<string>> StillNamed(IReadOnlyCollection<string> digests, CancellationToken ct);
 
     /// <summary>Notes that blobs were taken back, or forgets them.</summary>
-    /// <param name="at">Null: they are forgotten.</param>
+    /// <param name="at">Null: they are forgotten, because they are named.</param>
     ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset? at, CancellationToken ct);
+
+    /// <summary>Forgets blobs that nothing names and that the store is about to lose: whoever looks for what they were finds another one that is the same.</summary>
+    ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct);
 }
 
 /// <param name="WithdrawnAt">When it was made pending again; null: it was not yet.</param>
@@ -80,6 +87,6 @@ public sealed record ExpiredBlob(string Sha256, DateTimeOffset? WithdrawnAt);
 /// <summary>What read models know of sessions that others rest on.</summary>
 public interface IRetentionQueries
 {
-    /// <summary>Sessions that a schedule runs in, and those that a session which was not deleted forked from.</summary>
+    /// <summary>Sessions that a schedule runs in, and those that a session which was not deleted forked from, or has runs of for its past.</summary>
     ValueTask<IReadOnlySet<string>> InUse(string org, CancellationToken ct);
 }

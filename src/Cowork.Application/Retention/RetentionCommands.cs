@@ -80,9 +80,11 @@ public sealed record FinishExpiry(string Stream, RemovedFigures Removed, Claim C
         work.Finish(Claim);
         return ExpiryRemoval.SessionOf(Stream) is { } session
             ? await work.Do(
-                Session.Aggregate, session, new SessionCommand.FinishExpiry(Removed.Events, Removed.Bytes, Removed.Blobs, work.Now), session)
+                Session.Aggregate, session, new SessionCommand.FinishExpiry(Removed.Events, Removed.Bytes, Removed.Blobs, Removed.TombstonesSha256, work.Now), session)
             : Stream.StartsWith(SecurityDay.Aggregate.Name + "-", StringComparison.Ordinal)
-                ? await work.Do(SecurityDay.Aggregate, new(SecurityDay.Aggregate.KeyOf(Stream)), new FinishSecurityExpiry(Removed.Events, work.Now))
-                : await work.Do(HostDay.Aggregate, new(HostDay.Aggregate.KeyOf(Stream)), new HostCommand.FinishExpiry(Removed.Events, work.Now));
+                ? await work.Do(
+                    SecurityDay.Aggregate, new(SecurityDay.Aggregate.KeyOf(Stream)), new FinishSecurityExpiry(Removed.Events, Removed.TombstonesSha256, work.Now))
+                : await work.Do(
+                    HostDay.Aggregate, new(HostDay.Aggregate.KeyOf(Stream)), new HostCommand.FinishExpiry(Removed.Events, Removed.TombstonesSha256, work.Now));
     }
 }

@@ -84,7 +84,16 @@ public sealed class RetentionSweep(
                 }
             }
         }
-        var isBusy = await blobs.Sweep(ct);
+        bool isBusy;
+        try
+        {
+            isBusy = await blobs.Sweep(ct);
+        }
+        catch (StorageUnavailableException e) when (e.OfBlobs)
+        {
+            // To be tried again with the next look and not at once: each try reads the log.
+            isBusy = true;
+        }
         if (sessions == 0 && security == 0 && !isBusy)
         {
             return false;
@@ -96,6 +105,13 @@ public sealed class RetentionSweep(
     /// <summary>The periods that hold for a tenant, in days; 0: for ever.</summary>
     public async ValueTask<(int Sessions, int Security)> Periods(string org, CancellationToken ct) =>
         options.Of((await commands.LatestState(org, Domain.Retention.Aggregate, Domain.Retention.Key, ct)).Periods);
+
+    /// <summary>The time by which periods are over: the host's or the database's, whichever is behind. A clock that goes ahead deletes nothing early.</summary>
+    internal async ValueTask<DateTimeOffset> Now(CancellationToken ct)
+    {
+        var (mine, theirs) = (clock.GetUtcNow(), await store.Now(ct));
+        return mine < theirs ? mine : theirs;
+    }
 
     /// <summary>What a look would begin now, under the periods that hold or under others. It changes nothing.</summary>
     /// <param name="periods">In days; 0: for ever.</param>
@@ -130,7 +146,7 @@ public sealed class RetentionSweep(
     async IAsyncEnumerable<(SessionKey Key, Session State, long Version)> DueSessions(
         string org, int days, [global::System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
-        var before = clock.GetUtcNow() - TimeSpan.FromDays(days);
+        var before = await Now(ct) - TimeSpan.FromDays(days);
         IReadOnlySet<string>? inUse = null;
         await foreach (var stream in Quiet(org, Session.Aggregate.Name, before, ct))
         {
@@ -152,7 +168,7 @@ public sealed class RetentionSweep(
 
     async IAsyncEnumerable<string> DueDays(string org, int days, [global::System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
-        var before = clock.GetUtcNow() - TimeSpan.FromDays(days);
+        var before = await Now(ct) - TimeSpan.FromDays(days);
         foreach (var aggregate in OfDays)
         {
             await foreach (var stream in Quiet(org, aggregate, before, ct))

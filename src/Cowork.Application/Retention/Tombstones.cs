@@ -136,3 +136,24 @@ public sealed class ExpiredDigest : IDisposable
 
     public void Dispose() => hash.Dispose();
 }
+
+/// <summary>SHA-256 over tombstones in the order of their events: a line of canonical JSON for each. What they count for cannot be changed once an event has it.</summary>
+public sealed class TombstoneDigest : IDisposable
+{
+    readonly IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+
+    /// <summary>Tombstones that were added.</summary>
+    public long Count { get; private set; }
+
+    public void Add(Tombstone stone)
+    {
+        hash.AppendData(Tombstones.Write(stone));
+        hash.AppendData("\n"u8);
+        Count++;
+    }
+
+    /// <summary>Of the tombstones so far.</summary>
+    public string Hex() => Convert.ToHexStringLower(hash.GetCurrentHash());
+
+    public void Dispose() => hash.Dispose();
+}

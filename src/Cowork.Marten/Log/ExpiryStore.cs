@@ -28,6 +28,11 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
 
     static NpgsqlParameter Key(string stream) => Parameter.Text(ExpiryRemoval.SessionOf(stream) is { } session ? session.Value : stream);
 
+    public ValueTask<DateTimeOffset> Now(CancellationToken ct) => database.WithReconnect(
+        ScopedConnection.Everyone,
+        async connection => new DateTimeOffset((DateTime)(await connection.Ask(new("SELECT clock_timestamp()"), ct))!),
+        ct);
+
     public ValueTask<IReadOnlyList<string>> Tenants(CancellationToken ct) => Texts(
         ScopedConnection.Everyone,
         new($"""
@@ -147,16 +152,20 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
         org,
         async connection =>
         {
-            var sum = new NpgsqlBatchCommand(
-                $"""
-                SELECT count(*), coalesce(sum((e.data->'tombstone'->>'bytes')::bigint), 0)::bigint, coalesce(sum((e.data->'tombstone'->>'blobs')::bigint), 0)::bigint
-                FROM {From(stream)} WHERE e.data ? 'tombstone'
-                """)
+            var read = new NpgsqlBatchCommand($"SELECT e.data, e.timestamp FROM {From(stream)} WHERE e.data ? 'tombstone' ORDER BY e.at")
             {
                 Parameters = { Parameter.Text(org), Key(stream) },
             };
-            await using var reader = await connection.Read(sum, ReadTimeout, ct);
-            return await reader.ReadAsync(ct) ? new(reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2)) : new(0, 0, 0);
+            await using var reader = await connection.Read(read, ReadTimeout, ct);
+            using var digest = new TombstoneDigest();
+            var (bytes, blobs) = (0L, 0L);
+            while (await reader.ReadAsync(ct))
+            {
+                var stone = Tombstones.Read(CanonicalJson.Of(reader.GetFieldValue<byte[]>(0)), new(reader.GetDateTime(1)));
+                digest.Add(stone);
+                (bytes, blobs) = (bytes + stone.Bytes, blobs + stone.Blobs);
+            }
+            return new(digest.Count, bytes, blobs, digest.Hex());
         },
         ct);
 
@@ -192,12 +201,15 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
             {
                 Parameters = { Parameter.Texts([.. digests]) },
             };
-            await using var reader = await connection.Read(search, timeout: 0, ct);
             var found = new HashSet<string>(StringComparer.Ordinal);
-            while (await reader.ReadAsync(ct))
+            await using (var reader = await connection.Read(search, timeout: 0, ct))
             {
-                found.Add(reader.GetString(0));
+                while (await reader.ReadAsync(ct))
+                {
+                    found.Add(reader.GetString(0));
+                }
             }
+            // The connection reads one thing at a time.
             await FindSealed(connection, digests, found, ct);
             return found;
         },
@@ -233,6 +245,22 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
             ? new($"UPDATE {s}.{ExpirySchema.Blobs} SET withdrawn = $2 WHERE sha256 = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]), Parameter.Time(time) } }
             : new($"DELETE FROM {s}.{ExpirySchema.Blobs} WHERE sha256 = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]) } };
         await database.WithReconnect(ScopedConnection.Everyone, async connection => await connection.Execute([note], ct), ct);
+    }
+
+    public async ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct)
+    {
+        if (digests.Count > 0)
+        {
+            await database.WithReconnect(
+                ScopedConnection.Everyone,
+                async connection => await connection.Execute(
+                    [
+                        new($"DELETE FROM {s}.{ExpirySchema.Blobs} WHERE sha256 = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]) } },
+                        new($"DELETE FROM {s}.subject_blobs WHERE stored = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]) } },
+                    ],
+                    ct),
+                ct);
+        }
     }
 
     async Task<(long Position, long Through)?> Authority(ScopedConnection connection, string org, string stream, CancellationToken ct)

@@ -20,7 +20,7 @@ public sealed partial class LogVerifier
 
     readonly List<(long Position, string Org, string Stream, long Version, string? Session, long By)> stones = [];
     readonly List<(long Position, string Org, string Stream, string? Session, IExpiryEvent Expiry)> expiries = [];
-    readonly List<(long Position, string Org, string Stream)> removals = [];
+    readonly List<(long Position, string Org, string Stream, IRemovalEvent Removal)> removals = [];
     readonly Dictionary<long, Expiry?> authorities = [];
 
     /// <summary>Notes what is judged when the page is read.</summary>
@@ -31,13 +31,17 @@ public sealed partial class LogVerifier
         {
             stones.Add((position, org, stream, version, inFeed, Tombstones.Read(data, at).By));
         }
-        else if (EventJson.Read(type, data, at) is IExpiryEvent expiry)
-        {
-            expiries.Add((position, org, stream, inFeed, expiry));
-        }
         else
         {
-            removals.Add((position, org, stream));
+            switch (EventJson.Read(type, data, at))
+            {
+                case IExpiryEvent expiry:
+                    expiries.Add((position, org, stream, inFeed, expiry));
+                    break;
+                case IRemovalEvent removal:
+                    removals.Add((position, org, stream, removal));
+                    break;
+            }
         }
     }
 
@@ -59,9 +63,9 @@ public sealed partial class LogVerifier
         {
             await Compare(position, org, stream, inFeed, expiry.Expired, ct);
         }
-        foreach (var (position, org, stream) in removals)
+        foreach (var (position, org, stream, removal) in removals)
         {
-            await Gone(position, org, stream, ct);
+            await Gone(position, org, stream, removal, ct);
         }
         stones.Clear();
         expiries.Clear();
@@ -153,8 +157,8 @@ public sealed partial class LogVerifier
         }
     }
 
-    /// <summary>Looks for data that came back after an event said that it is gone.</summary>
-    async Task Gone(long position, string org, string stream, CancellationToken ct)
+    /// <summary>Looks for data that came back after an event said that it is gone, and compares the tombstones in its place with the digest that the event has.</summary>
+    async Task Gone(long position, string org, string stream, IRemovalEvent said, CancellationToken ct)
     {
         await using var last = new NpgsqlCommand(
             $"""
@@ -181,16 +185,40 @@ public sealed partial class LogVerifier
             Fault(position, "It says that data is gone which no event let expire.", stream);
             return;
         }
-        await using var back = new NpgsqlCommand(
-            $"SELECT e.seq_id, e.stream_id FROM {Named(of.Session)} WHERE NOT e.data ? 'tombstone' ORDER BY e.seq_id LIMIT 1", connection)
+        await using var back = new NpgsqlCommand($"SELECT e.seq_id, e.stream_id, e.data::text, e.timestamp FROM {Named(of.Session)} ORDER BY e.at", connection)
         {
             Parameters = { Parameter.Text(org), Parameter.Text(of.Session ?? stream), Parameter.Long(of.Through) },
             CommandTimeout = 0,
         };
+        using var digest = new TombstoneDigest();
+        var first = position;
         await using var found = await back.ExecuteReaderAsync(ct);
-        if (await found.ReadAsync(ct))
+        while (await found.ReadAsync(ct))
         {
-            Fault(found.GetInt64(0), "Its data expired and was removed, and is there.", found.GetString(1));
+            var data = CanonicalJson.Of(Encoding.UTF8.GetBytes(found.GetString(2)));
+            if (!Tombstones.Is(data))
+            {
+                Fault(found.GetInt64(0), "Its data expired and was removed, and is there.", found.GetString(1));
+                return;
+            }
+            try
+            {
+                digest.Add(Tombstones.Read(data, new(found.GetDateTime(3))));
+            }
+            catch (JsonException)
+            {
+                // It is judged where it lies.
+                return;
+            }
+            first = Math.Min(first, found.GetInt64(0));
+        }
+        if (said.TombstonesSha256 is { } tombstones && (tombstones, said.Events) != (digest.Hex(), digest.Count))
+        {
+            faults.Add(new(first, position, string.Create(
+                CultureInfo.InvariantCulture, $"The tombstones of the {said.Events} events whose data was removed by event {position} are not those that were written."))
+            {
+                Stream = stream,
+            });
         }
     }
 

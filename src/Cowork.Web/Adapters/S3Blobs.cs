@@ -156,15 +156,14 @@ public sealed partial class S3Blobs : IBlobs, IArchives, IBlobSweeper, IBlobWith
     /// <summary>It is in both places for a moment, and found in one of them at any.</summary>
     public async ValueTask Withdraw(string sha256, CancellationToken ct)
     {
-        var final = FinalOf(sha256);
-        if (!FileBlobs.IsDigest(sha256) || await Ask(() => Size(final, ct)) is null)
+        if (!FileBlobs.IsDigest(sha256) || await Ask(() => Size(FinalOf(sha256), ct)) is null)
         {
             return;
         }
         await Ask(async () =>
         {
-            await Copy(final, PendingOf(sha256), ct);
-            await s3.DeleteObjectAsync(settings.Bucket, final, ct);
+            await Copy(FinalOf(sha256), PendingOf(sha256), ct);
+            await s3.DeleteObjectAsync(settings.Bucket, FinalOf(sha256), ct);
         });
     }
 

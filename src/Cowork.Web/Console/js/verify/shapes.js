@@ -591,6 +591,7 @@ export const SHAPES = {
     },
     HostsRemoved: {
         events: "long!",
+        tombstones_sha256: "text",
     },
     IdempotencyKeyClaimed: {
         answer: "@StoredAnswer",
@@ -955,6 +956,7 @@ export const SHAPES = {
     },
     SecurityRemoved: {
         events: "long!",
+        tombstones_sha256: "text",
     },
     SessionChanged: {
         archived: "bool!",
@@ -999,6 +1001,7 @@ export const SHAPES = {
         blobs: "long!",
         bytes: "long!",
         events: "long!",
+        tombstones_sha256: "text",
     },
     SigningKey: {
         kid: "text",
