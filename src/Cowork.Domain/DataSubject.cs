@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Diagnostics;
 
 using static Cowork.Domain.DataSubjectCommand;
@@ -14,6 +15,12 @@ public abstract record DataSubjectCommand(DateTimeOffset Now)
     /// <param name="By">The principal.</param>
     public sealed record Erase(string By, DateTimeOffset Now) : DataSubjectCommand(Now);
 
+    /// <summary>Notes that a legal hold keeps a session of the subject: it is not erased meanwhile.</summary>
+    public sealed record Hold(SessionKey SessionId, DateTimeOffset Now) : DataSubjectCommand(Now);
+
+    /// <summary>Ends what <see cref="Hold"/> began.</summary>
+    public sealed record Release(SessionKey SessionId, DateTimeOffset Now) : DataSubjectCommand(Now);
+
     /// <summary>Notes that no copy of what the key opened is left in what the log leads to.</summary>
     public sealed record Complete(long Streams, long Blobs, DateTimeOffset Now) : DataSubjectCommand(Now);
 }
@@ -24,6 +31,11 @@ public abstract record DataSubjectEvent(DateTimeOffset At) : Event(At)
     /// <param name="KeyId">A ULID.</param>
     /// <param name="Commitment">Hex SHA-256 that follows from the key and does not lead back to it.</param>
     public sealed record SubjectKeyMade(string Subject, string KeyId, string Commitment, DateTimeOffset At) : DataSubjectEvent(At);
+
+    /// <summary>A legal hold keeps the session, and with it the key.</summary>
+    public sealed record SubjectHeld(string Subject, SessionKey SessionId, DateTimeOffset At) : DataSubjectEvent(At);
+
+    public sealed record SubjectReleased(string Subject, SessionKey SessionId, DateTimeOffset At) : DataSubjectEvent(At);
 
     /// <summary>The same commit destroyed the key: nobody opens what was sealed under it, from this position on.</summary>
     public sealed record SubjectErased(string Subject, string By, DateTimeOffset At) : DataSubjectEvent(At);
@@ -39,7 +51,8 @@ public abstract record DataSubject
 {
     public sealed record None : DataSubject;
 
-    public sealed record Active(string Subject, string KeyId) : DataSubject;
+    /// <param name="Held">Keys of sessions that legal holds keep; null: there are none.</param>
+    public sealed record Active(string Subject, string KeyId, ImmutableSortedSet<string>? Held = null) : DataSubject;
 
     /// <param name="CompletedAt">Null: copies outside the log are still being removed.</param>
     public sealed record Erased(string Subject, string KeyId, string By, DateTimeOffset ErasedAt, DateTimeOffset? CompletedAt = null, long Streams = 0, long Blobs = 0)
@@ -61,6 +74,12 @@ public abstract record DataSubject
         (MakeKey c, None) => new SubjectKeyMade(c.Subject, c.KeyId, c.Commitment, c.Now),
         (MakeKey, Active) => Decision<DataSubjectEvent>.Nothing,
         (MakeKey, Erased e) => WhyErased(e.Subject),
+        (Hold c, Active a) when a.Held?.Contains(c.SessionId.Value) == true => Decision<DataSubjectEvent>.Nothing,
+        (Hold c, Active a) => new SubjectHeld(a.Subject, c.SessionId, c.Now),
+        (Release c, Active a) when a.Held?.Contains(c.SessionId.Value) == true => new SubjectReleased(a.Subject, c.SessionId, c.Now),
+        (Hold or Release, _) => Decision<DataSubjectEvent>.Nothing,
+        (Erase, Active { Held: { IsEmpty: false } held } a) => Refusal.Conflict(
+            "subject_held", $"A legal hold keeps {held.Count} {(held.Count == 1 ? "session" : "sessions")} of {a.Subject}, among them {new SessionKey(held[0])}."),
         (Erase c, Active a) => new SubjectErased(a.Subject, c.By, c.Now),
         (Erase, Erased) => Decision<DataSubjectEvent>.Nothing,
         (Complete c, Erased { CompletedAt: null } e) => new SubjectErasureCompleted(e.Subject, c.Streams, c.Blobs, c.Now),
@@ -71,6 +90,8 @@ public abstract record DataSubject
     public static DataSubject Evolve(DataSubject state, DataSubjectEvent e) => (e, state) switch
     {
         (SubjectKeyMade m, _) => new Active(m.Subject, m.KeyId),
+        (SubjectHeld h, Active a) => a with { Held = (a.Held ?? ImmutableSortedSet.Create<string>(StringComparer.Ordinal)).Add(h.SessionId.Value) },
+        (SubjectReleased r, Active a) => a with { Held = a.Held?.Remove(r.SessionId.Value) },
         (SubjectErased x, Active a) => new Erased(x.Subject, a.KeyId, x.By, x.At),
         (SubjectErasureCompleted c, Erased s) => s with { CompletedAt = c.At, Streams = c.Streams, Blobs = c.Blobs },
         _ => throw new UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),

@@ -70,6 +70,8 @@ public static class EventTypes
         Of<DataKeysEvent.DataKeyMade>("data_key_made.v1"),
         Of<DataKeysEvent.DataKeyRewrapped>("data_key_rewrapped.v1"),
         Of<DataSubjectEvent.SubjectKeyMade>("subject_key_made.v1"),
+        Of<DataSubjectEvent.SubjectHeld>("subject_held.v1"),
+        Of<DataSubjectEvent.SubjectReleased>("subject_released.v1"),
         Of<DataSubjectEvent.SubjectErased>("subject_erased.v1"),
         Of<DataSubjectEvent.SubjectErasureCompleted>("subject_erasure_completed.v1"),
         Of<MasterKeysEvent.MasterKeyAdopted>("master_key_adopted.v1"),

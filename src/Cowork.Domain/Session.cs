@@ -41,7 +41,8 @@ public abstract record SessionCommand(DateTimeOffset Now)
     public sealed record Dequeue(RunKey RunId, DateTimeOffset Now) : SessionCommand(Now);
 
     /// <param name="Days">The period of retention that is over; null: somebody deletes it.</param>
-    public sealed record Delete(DateTimeOffset Now, int? Days = null) : SessionCommand(Now);
+    /// <param name="WithProject">Its project is being deleted.</param>
+    public sealed record Delete(DateTimeOffset Now, int? Days = null, bool WithProject = false) : SessionCommand(Now);
 
     /// <summary>Keeps what happened in the session from expiring, also when it is deleted.</summary>
     public sealed record Hold(string Reason, DateTimeOffset Now) : SessionCommand(Now);
@@ -81,7 +82,7 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     public sealed record SessionDeleted(DateTimeOffset At, int? Days = null) : SessionEvent(At);
 
     /// <summary>What happened in the session does not expire, until it is released.</summary>
-    public sealed record SessionHeld(string Reason, DateTimeOffset At) : SessionEvent(At);
+    public sealed record SessionHeld([property: Personal] string Reason, DateTimeOffset At) : SessionEvent(At);
 
     public sealed record SessionReleased(DateTimeOffset At) : SessionEvent(At);
 
@@ -202,7 +203,7 @@ public abstract record Session
         (Change c, Open s) when (c.Title, c.Goal, c.Archived) == (s.Title, s.Goal, s.Archived) => Decision<SessionEvent>.Nothing,
         (Change c, Open) => new SessionChanged(c.Title, c.Goal, c.Archived, c.Now),
         (Dequeue c, Open or Deleted) => Leave(c, state.QueueOf(c.RunId)),
-        (Delete { Days: not null }, Open { IsHeld: true }) => Held,
+        (Delete { WithProject: false }, Open { IsHeld: true }) => Held,
         (Delete c, Open) => new SessionDeleted(c.Now, c.Days),
         (Hold, Open { IsHeld: true } or Deleted { IsHeld: true }) => Decision<SessionEvent>.Nothing,
         (Hold c, Open or Deleted) => new SessionHeld(c.Reason, c.Now),

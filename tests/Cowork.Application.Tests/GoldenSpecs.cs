@@ -121,6 +121,8 @@ public sealed class GoldenSpecs
         new HeadSigned(12_345, new('a', 64), At, "kid-1", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln", At),
         new DataKeyMade(new(Key, "secrets", new("0123456789abcdef", "AAECAw==")), At),
         new SubjectKeyMade("user-17", Key, new('b', 64), At),
+        new SubjectHeld("user-17", SessionKey.FromId($"sess_{Key}"), At),
+        new SubjectReleased("user-17", SessionKey.FromId($"sess_{Key}"), At),
         new SubjectErased("user-17", "user:ann", At),
         new SubjectErasureCompleted("user-17", 12, 3, At),
         new DataKeyRewrapped(Key, new("fedcba9876543210", "BAUGBw=="), At),

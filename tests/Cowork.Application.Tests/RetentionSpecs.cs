@@ -96,8 +96,9 @@ public sealed class RetentionSpecs
         Assert.IsType<Session.Deleted>(await State(host, "fork"));
         await Look(host);
         Assert.IsType<Session.Deleted>(await State(host, "source"));
-        // Somebody deletes what is held: it stays all the same.
-        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new DeleteSession(new("held")), default)).Refused);
+        Assert.Equal("session_held", (await host.Commands.Execute(RunHarness.Org, RunHarness.User, new DeleteSession(new("held")), default)).Refused?.Code);
+        // Its project is deleted: what happened in it stays all the same.
+        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new DeleteSessions([new("held")]), default)).Refused);
         await Pass(host, Period + Day);
         await Look(host);
         await Cover(host);
@@ -129,6 +130,7 @@ public sealed class RetentionSpecs
         await Pass(host, Period + Day);
         await Look(host);
         Assert.IsType<Session.Open>(await State(host, "source"));
+        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new ReleaseSession(new("last")), default)).Refused);
         Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new DeleteSession(new("last")), default)).Refused);
         await Look(host);
         Assert.IsType<Session.Deleted>(await State(host, "source"));

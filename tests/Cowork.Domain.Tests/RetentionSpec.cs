@@ -41,7 +41,8 @@ public sealed class RetentionSpec
         Spec.Given(Created).When(new Hold("lawsuit", A.Morning)).Then(Held);
         Spec.Given(Created, Held).When(new Hold("another", A.Morning)).ThenNothing();
         Spec.Given(Created, Held).When(new Delete(A.Morning, Days: 90)).ThenRefused("session_held");
-        Spec.Given(Created, Held).When(new Delete(A.Morning)).Then(Gone);
+        Spec.Given(Created, Held).When(new Delete(A.Morning)).ThenRefused("session_held");
+        Spec.Given(Created, Held).When(new Delete(A.Morning, WithProject: true)).Then(Gone);
         Spec.Given(Created, Held, Gone).When(Expire).ThenRefused("session_held");
         Spec.Given(Created, Gone, Held).When(Expire).ThenRefused("session_held");
         Spec.Given(Created, Held, Gone).When(new Release(A.Morning)).Then(new SessionReleased(A.Morning));

@@ -185,6 +185,7 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
         {
             (await old.Admin.Send(HttpMethod.Put, "/retention", body)).Is(422);
         }
+        (await old.Admin.Send(HttpMethod.Put, "/retention?dryrun=true", """{"sessions_days":1}""")).IsProblem(422);
         (await old.Admin.Send(HttpMethod.Post, $"/sessions/{old.Held}/hold", """{"reason":" "}""")).Is(422);
         var dry = (await old.Admin.Send(HttpMethod.Put, "/retention?dry_run=true", """{"sessions_days":1}""")).Is(200).Json;
         Assert.True(dry.GetProperty("dry_run").GetBoolean());
@@ -194,6 +195,29 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
         (await member.Get("/retention")).Is(200);
         (await member.Send(HttpMethod.Put, "/retention", """{"sessions_days":1}""")).Is(403);
         (await member.Send(HttpMethod.Post, $"/sessions/{old.Young}/hold", """{"reason":"x"}""")).Is(403);
+    }
+
+    [Fact]
+    public async Task A_legal_hold_keeps_a_session_from_its_deletion_and_a_data_subject_from_its_erasure()
+    {
+        const string reason = "lawsuit zqhold";
+        (await old.Admin.Delete($"/sessions/{old.Held}")).IsProblem(409, "session_held");
+        var held = new List<string>();
+        for (var i = 0; i < 2; i++)
+        {
+            var session = (await old.Admin.Post("/sessions", """{"subject":"held-one"}""")).Is(201)["session_id"];
+            (await old.Admin.Turn(session, "/say hello")).Is(200);
+            (await old.Admin.Post($"/sessions/{session}/hold", JsonSerializer.Serialize(new { reason }))).Is(204);
+            held.Add(session);
+        }
+        var said = (await old.Admin.Delete("/subjects/held-one")).IsProblem(409, "subject_held").Text;
+        Assert.Contains("2 sessions of held-one", said, StringComparison.Ordinal);
+        (await old.Admin.Delete($"/sessions/{held[0]}/hold")).Is(204);
+        (await old.Admin.Delete("/subjects/held-one")).IsProblem(409, "subject_held");
+        (await old.Admin.Delete($"/sessions/{held[1]}/hold")).Is(204);
+        Assert.Contains(reason, (await old.Admin.Get($"/sessions/{held[0]}/events")).Is(200).Text, StringComparison.Ordinal);
+        (await old.Admin.Delete("/subjects/held-one")).Is(202);
+        Assert.DoesNotContain(reason, (await old.Admin.Get($"/sessions/{held[0]}/events")).Is(200).Text, StringComparison.Ordinal);
     }
 
     static async Task<(long Stone, long Plain, long Expiry, long Removal)> Places(NpgsqlConnection connection)

@@ -78,7 +78,7 @@ public sealed class Subjects(
     /// <summary>Cancels the subject's runs and destroys its key. From the commit on nobody reads what was sealed under it.</summary>
     public async ValueTask<Refusal?> Erase(string org, Origin by, string subject, CancellationToken ct)
     {
-        if (await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(subject), ct) is not DataSubject.Active)
+        if (await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(subject), ct) is not DataSubject.Active { Held: null or { IsEmpty: true } })
         {
             return (await commands.Execute(org, by, new EraseSubject(subject, by.Actor), ct)).Refused;
         }

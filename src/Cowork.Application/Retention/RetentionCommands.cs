@@ -20,16 +20,23 @@ public sealed record HoldSession(SessionKey Session, string Reason, RequestKey? 
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var refused = await SessionOfGroup.WhyRefused(work, Session)
-            ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Hold(Reason, work.Now), Session);
+            ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Hold(Reason, work.Now), Session)
+            ?? (await SubjectOf(work, Session) is { } subject ? await work.Do(DataSubject.Aggregate, subject, new DataSubjectCommand.Hold(Session, work.Now)) : null);
         return Header is null ? refused : await Header.Claim(work, Domain.Session.Aggregate, Session) ?? refused;
     }
+
+    /// <summary>The stream of the data subject whose session it is; null: it is nobody's.</summary>
+    internal static async ValueTask<DigestKey?> SubjectOf(UnitOfWork work, SessionKey session) =>
+        (await work.State(Domain.Session.Aggregate, session) as IOfSubject)?.Subject is { } subject ? DataSubject.KeyOf(subject) : null;
 }
 
 /// <summary>Ends what <see cref="HoldSession"/> began.</summary>
 public sealed record ReleaseSession(SessionKey Session) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
-        await SessionOfGroup.WhyRefused(work, Session) ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Release(work.Now), Session);
+        await SessionOfGroup.WhyRefused(work, Session)
+            ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Release(work.Now), Session)
+            ?? (await HoldSession.SubjectOf(work, Session) is { } subject ? await work.Do(DataSubject.Aggregate, subject, new DataSubjectCommand.Release(Session, work.Now)) : null);
 }
 
 /// <summary>Deletes a session whose period is over, as somebody would, and plans the removal. No-op: something happened in it after it was looked at.</summary>

@@ -8,12 +8,13 @@ namespace Cowork.Application;
 /// and <see cref="ScratchpadDeletion"/> delete what it has.
 /// </summary>
 /// <param name="Days">The period of retention that is over; null: somebody deletes it.</param>
-public sealed record DeleteSession(SessionKey Session, int? Days = null) : ICommand
+/// <param name="WithProject">Its project is being deleted: a legal hold does not keep it in lists, and keeps what happened in it.</param>
+public sealed record DeleteSession(SessionKey Session, int? Days = null, bool WithProject = false) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         if ((await SessionOfGroup.WhyRefused(work, Session)
-            ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now, Days), Session)) is { } refused)
+            ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now, Days, WithProject), Session)) is { } refused)
         {
             return refused;
         }
@@ -31,14 +32,14 @@ public sealed record DeleteSession(SessionKey Session, int? Days = null) : IComm
     }
 }
 
-/// <summary>Deletes sessions with one commit. Those that were deleted before are passed over.</summary>
+/// <summary>Deletes sessions of a deleted project with one commit. Those that were deleted before are passed over.</summary>
 public sealed record DeleteSessions(IReadOnlyList<SessionKey> Sessions) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         foreach (var session in Sessions)
         {
-            if (await work.State(Session.Aggregate, session) is Session.Open && await new DeleteSession(session).Decide(work) is { } refused)
+            if (await work.State(Session.Aggregate, session) is Session.Open && await new DeleteSession(session, WithProject: true).Decide(work) is { } refused)
             {
                 return refused;
             }

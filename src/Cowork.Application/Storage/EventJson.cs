@@ -259,6 +259,8 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(DataKeysEvent.DataKeyMade))]
 [JsonSerializable(typeof(DataKeysEvent.DataKeyRewrapped))]
 [JsonSerializable(typeof(DataSubjectEvent.SubjectKeyMade))]
+[JsonSerializable(typeof(DataSubjectEvent.SubjectHeld))]
+[JsonSerializable(typeof(DataSubjectEvent.SubjectReleased))]
 [JsonSerializable(typeof(DataSubjectEvent.SubjectErased))]
 [JsonSerializable(typeof(DataSubjectEvent.SubjectErasureCompleted))]
 [JsonSerializable(typeof(DataSubject))]

@@ -32,7 +32,7 @@ public interface IRequestBody<T>
 
     /// <summary>
     /// True: a member that the body does not have is refused. The routes of the contracts ignore such members (contracts/decisions.md, "Errors"); where all members are optional,
-    /// a misspelt one would ask for something else.
+    /// a misspelt one would ask for something else. The same holds of query parameters.
     /// </summary>
     static virtual bool IsClosed => false;
 
@@ -52,6 +52,10 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
     {
         var errors = new ValidationErrors();
         var key = IdempotencyHeader.Read(http, errors);
+        if (T.IsClosed)
+        {
+            RefuseUnknown(http, errors);
+        }
         var bytes = await Read(http);
         var json = bytes;
         T? value;
@@ -112,6 +116,15 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         {
             // A member twice has no canonical form.
             return json.Span;
+        }
+    }
+
+    static void RefuseUnknown(HttpContext http, ValidationErrors errors)
+    {
+        var known = http.GetEndpoint()!.Metadata.OfType<IQueryParameter>().Select(parameter => parameter.Name).ToHashSet(StringComparer.OrdinalIgnoreCase);
+        foreach (var name in http.Request.Query.Keys.Where(name => !known.Contains(name)))
+        {
+            errors.Add(FileText.Truncate(name, NameCharsShown), "There is no such parameter.");
         }
     }
 

@@ -4,9 +4,15 @@ using Cowork.Domain;
 
 namespace Cowork.Web.Http;
 
+/// <summary>A query parameter that an endpoint takes.</summary>
+public interface IQueryParameter
+{
+    string Name { get; }
+}
+
 /// <summary>A query parameter with a whole number. Endpoints read it, and /openapi.json describes it.</summary>
 /// <param name="Default">Null: the parameter is required, or the endpoint asks with <see cref="Find"/> whether it is there.</param>
-public sealed record WholeNumberQuery(string Name, long Min, long Max, long? Default, string Description, bool IsRequired = false)
+public sealed record WholeNumberQuery(string Name, long Min, long Max, long? Default, string Description, bool IsRequired = false) : IQueryParameter
 {
     const string LastEventId = "Last-Event-ID";
 
@@ -34,7 +40,7 @@ public sealed record WholeNumberQuery(string Name, long Min, long Max, long? Def
 
 /// <summary>A query parameter with one of several words.</summary>
 /// <param name="TypeName">What generated clients call the words; null: as the parameter is called, which several are.</param>
-public sealed record ChoiceQuery(string Name, IReadOnlyList<string> Choices, string Default, string Description, string? TypeName = null)
+public sealed record ChoiceQuery(string Name, IReadOnlyList<string> Choices, string Default, string Description, string? TypeName = null) : IQueryParameter
 {
     /// <exception cref="UnreadableRequestException">The value has another form.</exception>
     public string Read(HttpContext http) =>
@@ -45,7 +51,7 @@ public sealed record ChoiceQuery(string Name, IReadOnlyList<string> Choices, str
 
 /// <summary>A query parameter with text.</summary>
 /// <param name="Default">Null: the parameter is required.</param>
-public sealed record TextQuery(string Name, string? Default, string Description)
+public sealed record TextQuery(string Name, string? Default, string Description) : IQueryParameter
 {
     /// <exception cref="UnreadableRequestException">The parameter is missing, empty or repeated.</exception>
     public string Read(HttpContext http) =>
@@ -55,7 +61,7 @@ public sealed record TextQuery(string Name, string? Default, string Description)
 }
 
 /// <summary>A query parameter with an ISO 8601 time.</summary>
-public sealed record TimeQuery(string Name, string Description)
+public sealed record TimeQuery(string Name, string Description) : IQueryParameter
 {
     public const string Wanted = "Must be a time of ISO 8601, like 2026-01-01T09:00:00Z.";
 
@@ -73,7 +79,7 @@ public sealed record TimeQuery(string Name, string Description)
 }
 
 /// <summary>A query parameter with an id.</summary>
-public sealed record IdQuery(string Name, string Description, bool IsRequired = false)
+public sealed record IdQuery(string Name, string Description, bool IsRequired = false) : IQueryParameter
 {
     /// <summary>Null: the request has no such parameter, and need not have it.</summary>
     /// <exception cref="UnreadableRequestException">It is missing, no id has this form, or nothing of this kind has this id.</exception>

@@ -124,7 +124,9 @@ export const EVENTS = {
     "skill_version_added.v1": "SkillVersionAdded",
     "subject_erased.v1": "SubjectErased",
     "subject_erasure_completed.v1": "SubjectErasureCompleted",
+    "subject_held.v1": "SubjectHeld",
     "subject_key_made.v1": "SubjectKeyMade",
+    "subject_released.v1": "SubjectReleased",
     "thinking_delta.v1": "ThinkingDelta",
     "token_issued.v1": "TokenIssued",
     "token_revoked.v1": "TokenRevoked",
@@ -1052,9 +1054,17 @@ export const SHAPES = {
         streams: "long!",
         subject: "text",
     },
+    SubjectHeld: {
+        session_id: "id!",
+        subject: "text",
+    },
     SubjectKeyMade: {
         commitment: "text",
         key_id: "text",
+        subject: "text",
+    },
+    SubjectReleased: {
+        session_id: "id!",
         subject: "text",
     },
     ThinkingDelta: {
@@ -1204,6 +1214,7 @@ export const ERASED = {
     "SessionCreated.goal": "[erased]",
     "SessionCreated.metadata": "{}",
     "SessionCreated.title": "[erased]",
+    "SessionHeld.reason": "[erased]",
     "SkillDefinition.instructions": "[erased]",
     "SkillDefinition.prompt_template": "[erased]",
     "StoredAnswer.body": "[erased]",
