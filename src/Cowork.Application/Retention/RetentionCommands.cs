@@ -36,7 +36,9 @@ public sealed record ReleaseSession(SessionKey Session) : ICommand
     public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
         await SessionOfGroup.WhyRefused(work, Session)
             ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Release(work.Now), Session)
-            ?? (await HoldSession.SubjectOf(work, Session) is { } subject ? await work.Do(DataSubject.Aggregate, subject, new DataSubjectCommand.Release(Session, work.Now)) : null);
+            ?? (await HoldSession.SubjectOf(work, Session) is { } subject
+                ? await work.Do(DataSubject.Aggregate, subject, new DataSubjectCommand.Release(Session, work.Now))
+                : null);
 }
 
 /// <summary>Deletes a session whose period is over, as somebody would, and plans the removal. No-op: something happened in it after it was looked at.</summary>
