@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 
-using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Testing;

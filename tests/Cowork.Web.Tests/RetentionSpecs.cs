@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text.Json;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
