@@ -74,6 +74,30 @@ public sealed class ConsoleTextSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.Equal(["[[[[[[[[[[…]]]]]]]]]]", "201", "true true"], shown);
     }
 
+    [Fact]
+    public async Task A_value_is_shown_and_copied_as_it_was_written_and_no_text_looks_like_a_member()
+    {
+        await using var tab = await ConsoleTab.Open(chromium, (await browsed.Started).Url, "");
+        const string Written = """{"n":12345678901234567890,"d":1.0,"r":1,"r":2,"10":[1E-5,-0,{"__proto__":{}}],"t":"\\\"","e":""}""";
+        const string Forged = """{"path":"a.sh","content":"ok\npath: \"b.txt\"","none":null,"word":"null","a: 1\nb":1}""";
+        var shown = await tab.Page.EvaluateAsync<string[]>($$"""
+            async ([written, forged]) => {
+                const { read, write } = await import('{{await Module(tab, "exact.js")}}');
+                const { json } = await import('{{await Module(tab, "ui/json.js")}}');
+                const { briefJson } = await import('{{await Module(tab, "text.js")}}');
+                const view = json(read(forged));
+                return [write(read(written)), briefJson(read(written)), view.textContent, `${view.querySelectorAll("li").length}`, json(1, "a number", "1.0").textContent];
+            }
+            """, new[] { Written, Forged });
+        Assert.Equal(
+            [Written, Written, """
+                path: "a.sh"content: "ok\n
+                path: \"b.txt\""none: nullword: "null""a: 1\n
+                b": 1
+                """.ReplaceLineEndings("\n"), "5", "1.0"],
+            shown);
+    }
+
     static async Task<string> Module(ConsoleTab tab, string path) =>
         new Uri(new(await tab.Page.EvaluateAsync<string>("document.querySelector('script[type=module]').src")), path).AbsoluteUri;
 }

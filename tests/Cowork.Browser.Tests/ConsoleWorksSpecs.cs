@@ -55,6 +55,19 @@ public sealed class ConsoleWorksSpecs(Chromium chromium, BrowsedHost browsed)
         await tab["h1 >> text=Works"].WaitForAsync();
     }
 
+    [Fact]
+    public async Task A_payload_keeps_its_numbers_and_members_and_is_as_long_as_it_was_sent()
+    {
+        var host = await browsed.Started;
+        const string Payload = """{"n":12345678901234567890, "d":1.0,"r":1,"r":2}""";
+        var work = (await host.Http.Post("/myworks", $$"""{"bucket":"listings","label":"Numbers","payload":{{Payload}}}""")).Is(201)
+            .Json.GetProperty("data").GetProperty("work").GetProperty("work_id").GetString();
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"works/{work}");
+        await tab["cw-json >> text=12345678901234567890"].WaitForAsync();
+        Assert.Equal("n: 12345678901234567890d: 1.0r: 1r: 2", await tab["cw-json"].First.TextContentAsync());
+        await tab[$"dl.facts dd >> text={Payload.Length} B"].WaitForAsync();
+    }
+
     static async Task<string> Made(LiveHost host, string bucket, string label, object payload, string? preview) =>
         (await host.Http.Post("/myworks", JsonSerializer.Serialize(new { bucket, label, payload, preview, tags = new[] { "spec" } }))).Is(201)
             .Json.GetProperty("data").GetProperty("work").GetProperty("work_id").GetString()!;

@@ -1,4 +1,5 @@
 // Calls of this host's API. Whatever the console shows comes from here, and is there for every client.
+import { read } from "./exact.js";
 
 // The host's address, with the prefix of a proxy: the document's base leads to /console/.
 export const root = new URL("../", document.baseURI);
@@ -79,6 +80,11 @@ export async function call(method, where, { query, body, form, signal, headers, 
 
 export async function get(where, query, signal) {
     return (await call("GET", where, { query, signal })).json();
+}
+
+// The same where JSON of others is shown: with their numbers and members as they were written (exact.js).
+export async function getExact(where, query, signal) {
+    return read(await (await call("GET", where, { query, signal })).text());
 }
 
 export async function post(where, body = {}, options = {}) {

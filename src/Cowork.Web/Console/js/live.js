@@ -1,5 +1,6 @@
 // What happens, as it happens: one stream of everything that the caller may see. Pages listen to it and load anew what it concerns.
 import { address, session } from "./api.js";
+import { read } from "./exact.js";
 import { StreamSet } from "./live-core.js";
 import { workerAddress } from "./workers.js";
 
@@ -63,7 +64,7 @@ function hear(data) {
         watchers.forEach(watch => watch("reset"));
     }
     if (data.events) {
-        const events = data.events.map(text => JSON.parse(text));
+        const events = data.events.map(text => read(text));
         listeners.forEach(listen => listen(events));
     }
 }

@@ -1,5 +1,7 @@
 // Texts as they are shown. What others wrote may hold characters that hide, move or colour what stands beside them: those are written out, so that nobody is shown what is not there.
 
+import { membersOf, write as writeJson } from "./exact.js";
+
 // Control characters (ANSI sequences begin with one), soft hyphens, fillers, marks of direction and invisible operators, tags, lone surrogates; joiners only where they join nothing.
 const Hidden = new RegExp(
     "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0"
@@ -63,9 +65,9 @@ export function briefJson(value, max = 200) {
         out.push(text.length > room ? text.slice(0, room) : text);
         room -= text.length;
     };
-    const walk = (each, depth) => {
+    const walk = (each, depth, number) => {
         if (each === null || typeof each !== "object") {
-            write(typeof each === "string" ? JSON.stringify(each.length > max ? each.slice(0, max) : each) : String(each));
+            write(number ?? (typeof each === "string" ? JSON.stringify(each.length > max ? each.slice(0, max) : each) : String(each)));
             return;
         }
         const isList = Array.isArray(each);
@@ -74,12 +76,12 @@ export function briefJson(value, max = 200) {
             write("…");
         } else {
             let isFirst = true;
-            for (const key in each) {
+            for (const [key, member, as] of membersOf(each)) {
                 if (room <= 0) {
                     break;
                 }
                 write(`${isFirst ? "" : ","}${isList ? "" : `${JSON.stringify(key.slice(0, max))}:`}`);
-                walk(each[key], depth + 1);
+                walk(member, depth + 1, as);
                 isFirst = false;
             }
         }
@@ -89,10 +91,10 @@ export function briefJson(value, max = 200) {
     return brief(out.join("") + (room < 0 ? "…" : ""), max);
 }
 
-// The whole of a value as JSON, for a copy; null: it is too deep for this browser.
-export function wholeJson(value) {
+// The whole of a value as JSON, with the numbers and members that were read, for a copy; null: it is too deep for this browser.
+export function wholeJson(value, indent = 2) {
     try {
-        return JSON.stringify(value, null, 2);
+        return writeJson(value, indent);
     } catch {
         return null;
     }

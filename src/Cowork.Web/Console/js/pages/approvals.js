@@ -1,12 +1,12 @@
 // What waits for a person, and what was decided. a and r decide the call that is chosen.
-import { get, pages as paged, path, post } from "../api.js";
+import { get, getExact, pages as paged, path, post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { age, left, shortId, time } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { isOfApproval, me, resource } from "../store.js";
 import { badge, mark } from "../ui/badge.js";
-import { digest } from "../ui/copy.js";
+import { block, digest } from "../ui/copy.js";
 import { diff } from "../ui/diff.js";
 import { empty, fault } from "../ui/empty.js";
 import { jsonBlock } from "../ui/json.js";
@@ -120,7 +120,7 @@ function inbox(list, count, query, signal) {
     }
 
     const source = resource({
-        load: s => get("/approvals", { limit: 1000 }, s), when: isOfApproval, signal, gap: 200, fail: error => replace(list, fault(error, () => source.refresh())),
+        load: s => getExact("/approvals", { limit: 1000 }, s), when: isOfApproval, signal, gap: 200, fail: error => replace(list, fault(error, () => source.refresh())),
         show: ({ approvals }) => {
             const before = order.findIndex(row => row.approval_id === at);
             order = approvals.toReversed();
@@ -174,8 +174,15 @@ async function explain(row, change, paths, signal) {
             return;
         }
         const before = knownContent(events, file);
-        replace(change, h("div.code-head", h("h3", before === null ? "What would be written" : `What would change since the run has seen ${file}`)),
-            diff(before ?? "", content, `What would change of ${file}`));
+        if (before !== null) {
+            replace(change, h("div.code-head", h("h3", `What would change since the run has seen ${file}`)), diff(before, content, `What would change of ${file}`));
+            return;
+        }
+        // Without what is there now nobody can say what is added, and what is gone.
+        const decided = events.find(event => event.type === "policy_decision" && event.payload.tool_call_id === asked?.payload.tool_call_id);
+        replace(change, h("div.code-head", h("h3", "What would be written")),
+            h("p.small.muted", decided?.payload.subject?.kind === "create" ? "No such file was there when the call was judged." : "Its present content is not shown here: the run has not seen the whole of it."),
+            block(content, { label: `What would be written to ${file}` }));
     } catch (error) {
         error.name !== "AbortError" && replace(change, h("p.small.muted", error.message));
     }

@@ -1,5 +1,5 @@
 // The tenant's log, newest on top, live. The bar beside it is whole where nothing is missing between two events.
-import { get } from "../api.js";
+import { get, getExact } from "../api.js";
 import { debounce, h, replace, svg } from "../dom.js";
 import { time, timeText, utc, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
@@ -137,7 +137,7 @@ export default async function page({ root, signal, query }) {
         try {
             const had = shown.length;
             for (let tries = 0; tries < 12 && !log.isBegun && shown.length < had + 80; tries++) {
-                await log.loadOlder(async (since, limit) => (await get("/events", { since_id: since, limit }, signal)).events, Math.min(Page, Few << tries));
+                await log.loadOlder(async (since, limit) => (await getExact("/events", { since_id: since, limit }, signal)).events, Math.min(Page, Few << tries));
                 shown = log.events.filter(matches);
             }
             list.update(shown.length);
@@ -186,7 +186,7 @@ export default async function page({ root, signal, query }) {
         }
         state.catching = true;
         try {
-            for (let since = from, events; (events = (await get("/events", { since_id: since, limit: Page }, signal)).events).length > 0; since = events.at(-1).gid) {
+            for (let since = from, events; (events = (await getExact("/events", { since_id: since, limit: Page }, signal)).events).length > 0; since = events.at(-1).gid) {
                 take(events);
             }
         } catch (error) {
@@ -213,7 +213,7 @@ export default async function page({ root, signal, query }) {
         inspect.of = gid;
         setQuery({ at: gid });
         try {
-            const { events: [whole] } = await get("/events", { since_id: gid - 1, limit: 1 }, signal);
+            const { events: [whole] } = await getExact("/events", { since_id: gid - 1, limit: 1 }, signal);
             if (inspect.of !== gid) {
                 return;
             }

@@ -1,5 +1,5 @@
 // One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
-import { bytes as bytesOf, curl, get, path, post } from "../api.js";
+import { bytes as bytesOf, curl, get, getExact, path, post } from "../api.js";
 import { debounce, h, renew, replace, set } from "../dom.js";
 import { age, bytes, cost, duration, roughly, shortHash, time, timeText, utc, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
@@ -43,7 +43,7 @@ export default async function page({ root, signal, params, query, title }) {
 
     const crumbs = h("ol.crumbs");
     const head = h("div.head");
-    const verdict = h("div", { "aria-live": "polite" });
+    const verdict = h("div.run-verdict", { "aria-live": "polite" });
     const figures = h("dl.card.figures");
     const slider = h("input", { type: "range", min: 1, "aria-label": "Show the run as it was after an event", on: { input: () => scrub(Number(slider.value)) } });
     const sliderSays = h("output.muted");
@@ -126,7 +126,7 @@ export default async function page({ root, signal, params, query, title }) {
             do {
                 load.again = false;
                 for (let answer; ;) {
-                    answer = await get(path`/runs/${run}/events`, { since_id: cursor, limit: Page }, signal);
+                    answer = await getExact(path`/runs/${run}/events`, { since_id: cursor, limit: Page }, signal);
                     events.push(...answer.events);
                     cursor = answer.next_since_id;
                     if (!answer.has_more) {
@@ -410,7 +410,7 @@ export default async function page({ root, signal, params, query, title }) {
             isCut && h("button.quiet", { type: "button", title: "Asks for the run's bundle, which the audit trail records", on: { click: async event => {
                 event.currentTarget.disabled = true;
                 try {
-                    const bundle = await get(path`/runs/${run}/trace`, {}, signal);
+                    const bundle = await getExact(path`/runs/${run}/trace`, {}, signal);
                     const full = bundle.events.find(each => each.hash === step.events.at(-1).hash);
                     const content = full?.data?.content ?? full?.payload?.content;
                     replace(whole, typeof content === "string" ? block(content, { label: "Output" }) : jsonBlock("As it is recorded", full?.data ?? full));

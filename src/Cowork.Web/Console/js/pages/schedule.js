@@ -1,5 +1,5 @@
 // One schedule: what it has planned, and what became of each planned time, with the reason.
-import { call, get, path, post, remove } from "../api.js";
+import { call, get, getExact, path, post, remove } from "../api.js";
 import { h, renew, replace } from "../dom.js";
 import { duration, shortId, time, timeText, utc, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
@@ -60,7 +60,7 @@ export default async function page({ root, signal, params, query, title }) {
 
     const source = resource({
         load: async s => {
-            const answer = await get(path`/schedules/${schedule}/ledger`, { limit: PageRows }, s);
+            const answer = await getExact(path`/schedules/${schedule}/ledger`, { limit: PageRows }, s);
             const slots = answer.schedule.next_run_at ? await slotsOf(answer.schedule, answer.schedule.cron ? AheadMax : Ahead, s) : [];
             return { answer, slots };
         },

@@ -1,6 +1,7 @@
 // One scratchpad: its cells with what they came to, and who executed each, for which run.
 import { bytes as bytesOf, get, path, post } from "../api.js";
 import { h, renew, replace } from "../dom.js";
+import { readRoot } from "../exact.js";
 import { duration, shortId, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
@@ -166,7 +167,8 @@ function outputOf({ mime, data, name }, ends) {
     }
     if (mime === "application/json" || mime.endsWith("+json")) {
         try {
-            return json(JSON.parse(data), "Output");
+            const { value, number } = readRoot(data);
+            return json(value, "Output", number);
         } catch {
             return block(data, { label: "Output" });
         }

@@ -1,6 +1,7 @@
 // One work: its preview, in a frame where it is a page, its payload as it was sent, and what can be done with it.
 import { call, path, post } from "../api.js";
 import { h, replace } from "../dom.js";
+import { read } from "../exact.js";
 import { bytes, time } from "../format.js";
 import { go, to } from "../router.js";
 import { me, resource } from "../store.js";
@@ -25,20 +26,26 @@ export default async function page({ root, signal, params, title }) {
     let before = null;
     // Of the work as it is shown: what somebody else has changed meanwhile is not written over.
     let version = null;
+    // Bytes of the payload as it was sent.
+    let size = 0;
     const found = resource({
         load: async s => {
             const answer = await call("GET", path`/myworks/${params.work}`, { signal: s });
             version = answer.headers.get("etag");
-            return (await answer.json()).data.work;
+            const text = await answer.text();
+            const places = new WeakMap();
+            const { work } = read(text, places).data;
+            size = new Blob([text.slice(...places.get(work.payload) ?? [])]).size;
+            return work;
         },
         when: event => event.stream_id === `work-${params.work.replace(/^work_/, "")}`,
         every: 30_000, signal,
         fail: error => replace(head, h("h1", "Work"), fault(error, () => found.refresh())),
         show: work => {
-            if (before === JSON.stringify(work)) {
+            if (before === wholeJson(work)) {
                 return;
             }
-            before = JSON.stringify(work);
+            before = wholeJson(work);
             title(brief(work.label, 60));
             replace(head, h("div.head", h("h1", work.label), bucketBadge(work.bucket), h("span.actions",
                 me.may("changeWork") && h("button", { type: "button", on: { click: () => change(work) } }, "Change"),
@@ -53,7 +60,7 @@ export default async function page({ root, signal, params, title }) {
                 work.metadata !== undefined && h("section", { "aria-label": "Metadata" }, jsonBlock("Metadata", work.metadata)));
             replace(facts, h("section.inspector", { "aria-labelledby": "facts" }, h("div.inspector-title", h("h2", { id: "facts" }, "Kept as")), h("dl.facts",
                 h("dt", "Bucket"), h("dd", h("code", work.bucket)), work.tags?.length > 0 && [h("dt", "Tags"), h("dd.wrap", tagsOf(work, 50))],
-                h("dt", "Payload"), h("dd", bytes(new Blob([wholeJson(work.payload) ?? ""]).size)), h("dt", "Made"), h("dd", time(work.created_at)), h("dt", "Changed"),
+                h("dt", "Payload"), h("dd", bytes(size)), h("dt", "Made"), h("dd", time(work.created_at)), h("dt", "Changed"),
                 h("dd", time(work.updated_at)))));
         },
     });

@@ -1,5 +1,6 @@
 // What a file holds, as far as it can be shown without trusting it: pages in a frame that runs no scripts and loads nothing, pictures as pictures, tables, JSON, text.
 import { h, replace } from "../dom.js";
+import { readRoot } from "../exact.js";
 import { bytes as bytesText, whole } from "../format.js";
 import { block } from "./copy.js";
 import { json } from "./json.js";
@@ -81,7 +82,8 @@ function formOf(type, name, text, signal) {
     }
     if (type === "application/json" || type.endsWith("+json")) {
         try {
-            return json(JSON.parse(text), name);
+            const { value, number } = readRoot(text);
+            return json(value, name, number);
         } catch {
             return null;
         }
