@@ -218,6 +218,7 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
         (await old.Admin.Delete($"/sessions/{held[1]}/hold")).Is(204);
         Assert.Contains(reason, (await old.Admin.Get($"/sessions/{held[0]}/events")).Is(200).Text, StringComparison.Ordinal);
         (await old.Admin.Delete("/subjects/held-one")).Is(202);
+        await old.Admin.Until("/subjects/held-one", got => got.Is(200)["state"] == "erased");
         Assert.DoesNotContain(reason, (await old.Admin.Get($"/sessions/{held[0]}/events")).Is(200).Text, StringComparison.Ordinal);
     }
 
