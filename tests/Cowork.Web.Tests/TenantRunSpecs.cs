@@ -23,6 +23,22 @@ public sealed class TenantRunSpecs(TestTenant tenant) : IClassFixture<TestTenant
     }
 
     [Fact]
+    public async Task A_list_has_the_beginning_of_a_long_message()
+    {
+        var by = (await tenant.Another()).Http;
+        var run = (await by.Turn(await by.NewSession(), $"/say Größe {string.Concat(Enumerable.Repeat("ä", 50_000))}")).Is(200)["run_id"];
+        var row = (await by.Get("/runs")).Is(200).Json.GetProperty("runs")[0];
+        Assert.Equal(run, row.GetProperty("run_id").GetString());
+        foreach (var (member, beginning) in ((string, string)[])[("message", "/say Größe äää"), ("reply", "Größe äää")])
+        {
+            var shown = row.GetProperty(member).GetString()!;
+            Assert.StartsWith(beginning, shown, StringComparison.Ordinal);
+            Assert.EndsWith("ä…", shown, StringComparison.Ordinal);
+            Assert.True(shown.Length <= 300);
+        }
+    }
+
+    [Fact]
     public async Task Runs_are_found_by_what_they_are_and_come_from()
     {
         var here = await tenant.Another();

@@ -91,6 +91,8 @@ public sealed record NamedText(Content Content, ReadOnlyMemory<byte> Bytes)
 
 public static class BlobContent
 {
+    const int BeginningBytes = 4 * 1024;
+
     static ReadOnlySpan<byte> Name => "\"sha256\":\""u8;
 
     static ReadOnlySpan<byte> Erased => "0000000000000000000000000000000000000000000000000000000000000000"u8;
@@ -128,6 +130,23 @@ public static class BlobContent
         // A release that erased it as an ordinary text left this in rows and events.
         var text = await blobs.Text(content, ct);
         return JsonElement.Parse(text == PersonalAttribute.Text ? PersonalAttribute.Object : text);
+    }
+
+    /// <summary>The beginning of a long text, for lists: at most 4 KiB of it, and none of the rest is read. Null: the blob is missing.</summary>
+    public static async ValueTask<string?> Beginning(this IBlobs blobs, Content.Blob blob, CancellationToken ct)
+    {
+        if (await blobs.Open(blob.Sha256, ct) is not { } stream)
+        {
+            return null;
+        }
+        await using (stream)
+        {
+            var bytes = new byte[BeginningBytes];
+            var length = await stream.ReadAtLeastAsync(bytes, bytes.Length, throwOnEndOfStream: false, ct);
+            var text = new char[length];
+            // A character that is cut in two is left out.
+            return new(text, 0, Encoding.UTF8.GetDecoder().GetChars(bytes, 0, length, text, 0, flush: false));
+        }
     }
 
     /// <summary>The text of a content.</summary>

@@ -24,13 +24,17 @@ public sealed record RunListItem(
 {
     const int PreviewChars = 300;
 
-    public static RunListItem Of(Row row, RunRow run) => new(
-        run.RunId, run.SessionId, run.Status, run.Model, Preview(run.Message), run.Reply is null ? null : Preview(run.Reply), RunErrorShape.Of(run.Error),
+    /// <summary>The row with the beginnings of its texts, wherever they lie.</summary>
+    public static async ValueTask<RunListItem> Of(Row row, RunRow run, IBlobs blobs, CancellationToken ct) => new(
+        run.RunId, run.SessionId, run.Status, run.Model, await Preview(run.Message, blobs, ct), run.Reply is null ? null : await Preview(run.Reply, blobs, ct),
+        RunErrorShape.Of(run.Error),
         run.PendingApprovalIds, run.RequestedBy, RunSourceKindAttribute.Of(run.Source), run.Source?.SkillId, run.Source?.SkillVersion, run.Source?.ScheduleId, run.Skills ?? [],
         run.Lineage, run.Attempt, run.StopReason, run.CancelRequested, run.TotalTokens, run.InputTokens, run.OutputTokens, run.ToolCalls, run.CostUsd, run.CreatedAt,
         run.StartedAt, run.CompletedAt, run.UpdatedAt, row.Created, row.Version);
 
-    static string Preview(Content text) => FileText.Truncate(FileText.OneLine(SessionFeed.Shown(text)), PreviewChars);
+    static async ValueTask<string> Preview(Content text, IBlobs blobs, CancellationToken ct) => text is Content.Blob blob && await blobs.Beginning(blob, ct) is { } beginning
+        ? FileText.Truncate($"{FileText.OneLine(beginning)}…", PreviewChars)
+        : FileText.Truncate(FileText.OneLine(SessionFeed.Shown(text)), PreviewChars);
 }
 
 /// <param name="NextCursor">Null: there are no further runs. Otherwise there may be, also behind a page with fewer than were asked for.</param>
@@ -119,7 +123,7 @@ static class TenantRunEndpoints
             .Produces<TenantRunList>().Refuses(404, 422);
 
     static async Task<IResult> List(
-        HttpContext http, Caller caller, ReadView view, IRows rows, IPositions positions, IAsyncProjectionStore projections, CancellationToken ct)
+        HttpContext http, Caller caller, ReadView view, IRows rows, IPositions positions, IAsyncProjectionStore projections, IBlobs blobs, CancellationToken ct)
     {
         (var page, view) = ListCursors.Enter(http, view, "runs", Filters);
         var limit = (int)Lists.LimitOfRuns.Read(http);
@@ -156,7 +160,7 @@ static class TenantRunEndpoints
                     next = shown[^1].Gid;
                     break;
                 }
-                shown.Add(RunListItem.Of(stored, run));
+                shown.Add(await RunListItem.Of(stored, run, blobs, ct));
             }
             lookedAt += max;
             isOver = through is null || through <= first;
