@@ -83,6 +83,7 @@ public sealed class RunSteps
     string model = "";
     int attempt = 1;
     int done;
+    bool hasReplied;
     DateTimeOffset last;
 
     /// <summary>The steps of a run up to its last event that is given.</summary>
@@ -183,6 +184,7 @@ public sealed class RunSteps
                 (done, attempt) = (result.Step, 1);
                 break;
             case AssistantReply:
+                hasReplied = true;
                 Attach(steps.FindLastIndex(step => step.Kind == Model), e, step => step);
                 break;
             case FeedbackReceived feedback:
@@ -192,13 +194,13 @@ public sealed class RunSteps
                 unplaced.Add(e);
                 return;
             case RunCompleted:
-                Finish(e, Completed, null, null);
+                Finish(e, Completed, null);
                 break;
             case RunFailed failed:
-                Finish(e, Failed, failed.Error, failed.Usage);
+                Finish(e, Failed, failed);
                 break;
             case RunCancelled:
-                Finish(e, Cancelled, null, null);
+                Finish(e, Cancelled, null);
                 break;
         }
         last = e.At;
@@ -232,23 +234,53 @@ public sealed class RunSteps
     bool IsDenied(TimelineStep tool) =>
         tool.Policy?.Outcome == PolicyOutcome.Deny || steps.Exists(step => step is { Kind: Approval, Status: Denied } && step.ToolCallId == tool.ToolCallId);
 
-    void Finish(RecordedEvent e, string status, RunError? error, ModelUsage? usage)
+    void Finish(RecordedEvent e, string status, RunFailed? failed)
     {
+        var under = status == Completed || failed is { Error.Code: "limit_tokens" or "limit_tool_calls" or "limit_rounds" } ? -1 : InterruptedBy(e);
         for (var i = 0; i < steps.Count; i++)
         {
             if (steps[i] is { EndedAt: null } open)
             {
                 steps[i] = open with
                 {
-                    Status = status == Failed && open.Kind == Model ? Failed : Cancelled,
+                    Status = i == under ? status : Cancelled,
+                    // A call that was never made takes no time.
+                    StartedAt = open.Kind == Tool && i != under ? e.At : open.StartedAt,
                     EndedAt = e.At,
-                    Usage = open.Kind == Model ? usage : open.Usage,
-                    Error = open.Kind == Model ? error : open.Error,
+                    Usage = open.Kind == Model ? failed?.Usage : open.Usage,
+                    RequestSha256 = open.Kind == Model ? failed?.RequestSha256 : open.RequestSha256,
+                    Error = i == under ? failed?.Error ?? open.Error : open.Error,
                 };
             }
         }
-        steps.Add(new(End, null, Resumed, null, status, e.At, e.At) { Error = error, Events = [.. unplaced.Append(e).Select(Shape)] });
+        steps.Add(new(End, null, Resumed, null, status, e.At, e.At) { Error = failed?.Error, Events = [.. unplaced.Append(e).Select(Shape)] });
         unplaced.Clear();
+    }
+
+    /// <summary>The step that was under way when the run ended, open; -1: none was. What was asked and never answered has no event of its own.</summary>
+    int InterruptedBy(RecordedEvent end)
+    {
+        if (steps.FindIndex(step => step is { Kind: Tool, EndedAt: null }) is >= 0 and var call)
+        {
+            var isMade = steps[call].Policy?.Outcome switch
+            {
+                PolicyOutcome.Allow => true,
+                // A call whose approval was decided is made when a driver has the run.
+                PolicyOutcome.Confirm => steps.FindLast(step => step.Kind is Approval or Queue or Recovery) is not { Kind: Approval },
+                _ => false,
+            };
+            if (isMade)
+            {
+                steps[call] = steps[call] with { StartedAt = last };
+            }
+            return isMade ? call : -1;
+        }
+        if (steps is [.., { Kind: Retry } pause] && pause.EndedAt > end.At)
+        {
+            steps[^1] = pause with { EndedAt = null };
+            return steps.Count - 1;
+        }
+        return hasReplied || IndexOf(Queue) >= 0 ? -1 : Round(last);
     }
 
     /// <summary>What is under way behind the last event.</summary>

@@ -74,6 +74,46 @@ public sealed class RunStepSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     }
 
     [Fact]
+    public async Task A_run_that_fails_or_is_stopped_has_the_step_it_ended_in_and_calls_that_were_never_made_take_no_time()
+    {
+        var session = await http.NewSession();
+        var failed = (await http.Turn(session, "/fail the model hung up")).Is(200)["run_id"];
+        var steps = (await http.Get($"/runs/{failed}/steps")).Is(200);
+        Assert.Equal("queue completed, memory completed, model failed, end failed", Told(steps));
+        var (round, end) = (steps.Json.GetProperty("steps")[2], steps.Json.GetProperty("steps")[3]);
+        Assert.Equal(Text(end.GetProperty("error"), "message"), Text(round.GetProperty("error"), "message"));
+        Assert.Equal((Time(end, "ended_at"), 64), (Time(round, "ended_at"), Text(round, "request_sha256")!.Length));
+
+        var stopped = (await http.Turn(session, "/sleep 30000", wait: false)).Is(202)["run_id"];
+        await http.Until($"/runs/{stopped}/steps", got => Told(got).EndsWith("model running", StringComparison.Ordinal));
+        (await http.Post($"/runs/{stopped}/cancel")).Is(202);
+        await http.Until($"/runs/{stopped}", run => run["status"] == "cancelled");
+        steps = (await http.Get($"/runs/{stopped}/steps")).Is(200);
+        Assert.Equal("queue completed, memory completed, model cancelled, end cancelled", Told(steps));
+        Assert.Equal(Time(steps.Json.GetProperty("steps")[3], "ended_at"), Time(steps.Json.GetProperty("steps")[2], "ended_at"));
+
+        var limited = (await http.Turn(session, string.Join("\n", Enumerable.Repeat("/tool list_files {}", 62)))).Is(200)["run_id"];
+        steps = (await http.Get($"/runs/{limited}/steps")).Is(200);
+        Assert.EndsWith("tool cancelled, tool cancelled, end failed", Told(steps), StringComparison.Ordinal);
+        Assert.All(
+            steps.Json.GetProperty("steps").EnumerateArray().Where(step => Text(step, "kind") == "tool"), step => Assert.Equal(0, step.GetProperty("duration_ms").GetInt64()));
+    }
+
+    [Fact]
+    public async Task A_comparison_takes_a_steps_time_as_the_steps_do()
+    {
+        var session = await http.NewSession();
+        var turn = (await http.Turn(session, Write)).Is(200);
+        (await http.Post($"/approvals/{turn.Json.GetProperty("pending_approval_ids")[0].GetString()}/decision", """{"approved":true}""")).Is(200);
+        await http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
+        var steps = (await http.Get($"/runs/{turn["run_id"]}/steps")).Is(200).Json.GetProperty("steps").EnumerateArray()
+            .Where(step => Text(step, "kind") is "memory" or "model" or "tool").Select(step => (Text(step, "kind"), step.GetProperty("duration_ms").GetInt64()));
+        var compared = (await http.Get($"/runs/diff?left={turn["run_id"]}&right={turn["run_id"]}")).Is(200).Json.GetProperty("steps").EnumerateArray()
+            .Select(step => (Text(step.GetProperty("left"), "kind"), step.GetProperty("left").GetProperty("duration_ms").GetInt64()));
+        Assert.Equal(steps, compared);
+    }
+
+    [Fact]
     public async Task A_runs_part_of_the_feed_is_what_the_feed_has_of_it_in_pages_and_as_it_happens()
     {
         var session = await http.NewSession();

@@ -49,6 +49,7 @@ public sealed record DiffedStep(int Step, string? Differs, RunStep? Left, RunSte
 /// <param name="Tool">The tool's name.</param>
 /// <param name="Verdict">What the policy decided, the rule, and what a person decided.</param>
 /// <param name="Arguments">Of a tool, where the other run's step has others: at most 2 000 characters.</param>
+/// <param name="DurationMs">From its start, as the driver recorded it, to its end. Where it did not, from the event before: the same as in the run's steps.</param>
 /// <param name="Source">Of a counterfactual: <c>recorded</c>, <c>stub</c> or <c>live</c>, as its event has it.</param>
 public sealed record RunStep(
     string Kind, string Sha256, string OutcomeSha256, string? Tool, string? Verdict, bool IsError, int Attempt, long InputTokens, long OutputTokens, decimal CostUsd,
@@ -156,8 +157,10 @@ public static class RunDiff
             var (text, answer, answered) = (new StringBuilder(), (LlmResponse?)null, new StringBuilder());
             var (input, output, cost) = (0L, 0L, 0L);
             DateTimeOffset? begin = null;
+            var asked = default(DateTimeOffset);
             RunCut? past = null;
-            var (since, last) = (default(DateTimeOffset), default(DateTimeOffset));
+            // A step begins when the driver recorded it to, else with the event before its first one, as in RunSteps.
+            var (before, last, round) = (default(DateTimeOffset), default(DateTimeOffset), (DateTimeOffset?)null);
             await foreach (var e in Whole(record, ct))
             {
                 if (answer is not null && e.Event is not ToolCall)
@@ -168,10 +171,10 @@ public static class RunDiff
                 {
                     case RunCreated created:
                         // A counterfactual takes the time that the common past took, and its own.
-                        (begin, since, model, past) = (e.At - (begin is { } common ? last - common : TimeSpan.Zero), e.At, created.Model, created.Counterfactual?.Of);
+                        (begin, model, past) = (e.At - (begin is { } common ? last - common : TimeSpan.Zero), created.Model, created.Counterfactual?.Of);
                         break;
                     case RunStarted or RunResumed:
-                        (status, since) = ("running", e.At);
+                        (status, round) = ("running", null);
                         text.Clear();
                         break;
                     case MemoryRetrieval memory:
@@ -180,18 +183,23 @@ public static class RunDiff
                         {
                             memories.Append(await blobs.Text(content, ct)).Append('\n');
                         }
-                        Add(new("memory", Digest(memories.ToString()), Digest(memories.ToString()), null, null, false, 1, 0, 0, 0, Ms(e.At)), null, memories.ToString());
+                        Add(new("memory", Digest(memories.ToString()), Digest(memories.ToString()), null, null, false, 1, 0, 0, 0, Ms(before, e.At)), null, memories.ToString());
+                        break;
+                    case ToolsOffered or ThinkingDelta:
+                        round ??= before;
                         break;
                     case OutputDelta delta:
+                        round ??= before;
                         text.Append(delta.Text);
                         break;
                     case ModelRetried retried:
+                        round = null;
                         text.Clear();
                         (input, output, cost) = (
                             input + (retried.Usage?.InputTokens ?? 0), output + (retried.Usage?.OutputTokens ?? 0), cost + (retried.Usage?.CostMicroUsd ?? 0));
                         break;
                     case LlmResponse said:
-                        answer = said;
+                        (answer, asked, round) = (said, said.AskedAt ?? round ?? before, null);
                         answered.Clear().Append(text);
                         text.Clear();
                         (input, output, cost) = (input + said.InputTokens, output + said.OutputTokens, cost + (said.CostMicroUsd ?? 0));
@@ -203,11 +211,11 @@ public static class RunDiff
                     case PolicyDecision decision:
                         verdicts[decision.ToolCallId] = $"{decision.Outcome.ToString().ToLowerInvariant()} ({decision.Rule})";
                         break;
-                    case ApprovalRequested asked:
-                        (status, approvals[asked.ApprovalId]) = ("approval_required", asked.ToolCallId);
+                    case ApprovalRequested wanted:
+                        (status, approvals[wanted.ApprovalId]) = ("approval_required", wanted.ToolCallId);
                         break;
                     case ApprovalDecided decided when approvals.TryGetValue(decided.ApprovalId, out var of):
-                        (status, since, verdicts[of]) = ("running", e.At, $"{verdicts.GetValueOrDefault(of)}, {decided.Outcome.ToString().ToLowerInvariant()}");
+                        (status, verdicts[of]) = ("running", $"{verdicts.GetValueOrDefault(of)}, {decided.Outcome.ToString().ToLowerInvariant()}");
                         break;
                     case ApprovalServed served:
                         verdicts[served.ToolCallId] = $"{verdicts.GetValueOrDefault(served.ToolCallId)}, {served.Outcome.ToString().ToLowerInvariant()}";
@@ -218,7 +226,7 @@ public static class RunDiff
                         Add(
                             new(
                                 "tool", Digest(arguments), Digest(outcome), result.Name, verdicts.GetValueOrDefault(result.Id), result.IsError, result.Attempt, 0, 0, 0,
-                                Ms(e.At), Source: result.Source),
+                                Ms(result.StartedAt ?? before, e.At), Source: result.Source),
                             Cut(arguments), outcome);
                         break;
                     case AssistantReply said:
@@ -237,6 +245,12 @@ public static class RunDiff
                         break;
                 }
                 last = e.At;
+                before = e.Event switch
+                {
+                    FeedbackReceived or RunCancelRequested => before,
+                    ModelRetried pause => e.At + TimeSpan.FromMilliseconds(pause.WaitMs),
+                    _ => e.At,
+                };
             }
             if (answer is not null)
             {
@@ -260,12 +274,7 @@ public static class RunDiff
                 new(record.Run, status, error, model, steps.Count, input, output, Money.Usd(cost), begin is { } from ? (long)(last - from).TotalMilliseconds : 0),
                 steps, reply, artifacts, kept, past is not null);
 
-            long Ms(DateTimeOffset at)
-            {
-                var ms = (long)(at - since).TotalMilliseconds;
-                since = at;
-                return ms;
-            }
+            static long Ms(DateTimeOffset from, DateTimeOffset to) => Math.Max(0, (long)(to - from).TotalMilliseconds);
 
             void AddAnswer()
             {
@@ -275,7 +284,7 @@ public static class RunDiff
                     new(
                         "model", said.RequestSha256, Digest(answered.ToString()), null, null, false, said.Attempt, said.InputTokens, said.OutputTokens,
                         Money.Usd(said.CostMicroUsd ?? 0),
-                        Ms(said.At), Source: said.Source),
+                        Ms(asked, said.At), Source: said.Source),
                     null, answered.ToString());
             }
 
