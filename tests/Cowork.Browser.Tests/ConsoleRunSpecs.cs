@@ -47,6 +47,45 @@ public sealed class ConsoleRunSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
+    public async Task A_run_that_came_to_no_good_end_opens_at_the_step_it_ended_in_and_while_the_model_is_asked_a_row_grows()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        var failed = (await host.Http.Turn(session, "/fail the model hung up")).Is(200)["run_id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs/{failed}");
+        await tab[".wf-row[aria-selected=true]:has(.wf-bar.refused) >> text=model_failed"].WaitForAsync();
+        await tab["[aria-label='The step'] >> text=the model hung up"].WaitForAsync();
+        await tab.IsForEverybody();
+
+        var limited = (await host.Http.Turn(session, string.Join('\n', Enumerable.Repeat("/tool list_files {}", 62)))).Is(200)["run_id"];
+        await using var unmade = await ConsoleTab.Open(chromium, host.Url, $"runs/{limited}");
+        await unmade[".wf-row[aria-selected=true] >> text=limit_tool_calls"].WaitForAsync();
+        Assert.Equal(62, await unmade[".wf-took >> text=not made"].CountAsync());
+        Assert.Equal("0 ms", await unmade[".figure:has-text('Tools') dd"].InnerTextAsync());
+
+        var slow = (await host.Http.Turn(session, "/sleep 60000", wait: false)).Is(202)["run_id"];
+        await using var running = await ConsoleTab.Open(chromium, host.Url, $"runs/{slow}");
+        var took = running[".wf-row:has(.wf-bar.model.open) .wf-took"];
+        await took.WaitForAsync();
+        var first = await took.InnerTextAsync();
+        await running.Page.WaitForFunctionAsync("before => document.querySelector('.wf-row:has(.wf-bar.model.open) .wf-took')?.textContent !== before", first);
+        (await host.Http.Post($"/runs/{slow}/cancel")).Is(202);
+        await running[".wf-row[aria-selected=true]:has(.wf-bar.refused)"].WaitForAsync();
+        await running["[aria-label='The step'] .badge[data-status=cancelled]"].WaitForAsync();
+    }
+
+    [Fact]
+    public async Task What_the_policy_denies_is_not_said_to_be_rejected()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        var run = (await host.Http.Turn(session, """/tool read_file {"path":"../../outside.txt"}""")).Is(200)["run_id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs/{run}");
+        await tab[".wf-row >> text=read_file"].ClickAsync();
+        await tab["[aria-label='The step'] .inspector-title .badge[data-status=deny]"].WaitForAsync();
+    }
+
+    [Fact]
     public async Task Words_find_what_was_said_in_sessions()
     {
         var host = await browsed.Started;

@@ -3,13 +3,20 @@
 
 const at = event => Date.parse(event.ts);
 
+// Limits that are looked at between steps: nothing was under way.
+const Between = new Set(["limit_tokens", "limit_tool_calls", "limit_rounds"]);
+
 export function foldRun(events, count = events.length) {
     const run = {
         steps: [], text: "", status: "queued", isTyping: false, input: 0, output: 0, cost: 0, attempt: 1, created: null, started: null, ended: null, last: null, message: null, error: null,
         head: null, calls: new Map(), asks: new Map(), retries: 0,
     };
     for (let i = 0; i < count; i++) {
-        take(run, events[i], events[i + 1]);
+        take(run, events[i]);
+    }
+    // What is asked and not yet answered has no event: the row goes on from the event before.
+    if (!run.ended && run.status === "running") {
+        underWay(run, run.last);
     }
     return run;
 }
@@ -26,7 +33,7 @@ function take(run, event) {
     run.head = event;
     switch (type) {
         case "run_created":
-            Object.assign(run, { created: now, message: payload.message, model: payload.model });
+            Object.assign(run, { created: now, message: payload.message, model: payload.model, isRecalled: Boolean(payload.counterfactual) });
             run.queue = add(run, { kind: "queue", name: "queued", from: now, events: [event] });
             break;
         case "run_queued":
@@ -41,6 +48,7 @@ function take(run, event) {
             close(run.queue, now, "completed", event);
             break;
         case "memory_retrieval":
+            run.isRecalled = true;
             add(run, {
                 kind: "memory", name: "recall memory", note: `${payload.retrieved_count ?? 0} found`, from: run.edge ?? run.started ?? now, to: now, state: "completed", events: [event], output: payload,
             });
@@ -74,11 +82,13 @@ function take(run, event) {
         case "model_retried": {
             const step = round(run, event);
             close(step, now, "failed", event);
-            Object.assign(step, { note: payload.reason ?? payload.error ?? "tried again", response: payload });
-            run.cost += payload.cost_usd ?? 0;
+            Object.assign(step, { note: "tried again", error: payload });
+            spend(run, step, payload.usage);
             run.round = null;
             run.isTyping = false;
-            break;
+            // Until it is asked again.
+            run.edge = now + (payload.wait_ms ?? 0);
+            return;
         }
         case "tool_call":
             run.calls.set(payload.id, add(run, { kind: "tool", depth: 1, name: payload.name, note: noteOf(payload), from: null, at: now, events: [event], state: "waiting", input: payload.input, call: payload.id }));
@@ -111,50 +121,103 @@ function take(run, event) {
             const step = run.asks.get(payload.approval_id) ?? waitingStep(run);
             if (step?.wait) {
                 step.wait.to = now;
-                step.decision = { ...payload, by: event.actor, expired: type === "approval_expired" };
+                step.decision = { by: event.actor, ...payload, outcome: type === "approval_expired" ? "expired" : payload.outcome };
                 step.events.push(event);
-                step.state = payload.approved === false || type === "approval_expired" ? "denied" : "running";
-                step.from = now;
+                // An approved call is made when a driver has the run again.
+                step.state = payload.outcome === "approved" ? "decided" : "denied";
             }
             break;
         }
         case "run_resumed":
             run.status = "running";
+            if (payload.attempt > run.attempt) {
+                run.attempt = payload.attempt;
+                close(run.round, run.edge, "failed", null);
+                run.round = null;
+                add(run, { kind: "retry", name: "another driver went on", from: run.edge, to: now, state: "completed", events: [event] });
+            }
+            for (const step of run.steps.filter(step => step.state === "decided")) {
+                Object.assign(step, { from: now, state: "running" });
+            }
             break;
         case "tool_result": {
             const step = run.calls.get(payload.id);
             if (step) {
-                step.from = payload.started_at ? Date.parse(payload.started_at) : step.from ?? now;
+                step.from = payload.started_at ? Date.parse(payload.started_at) : run.edge ?? now;
                 close(step, now, step.state === "denied" ? "denied" : payload.is_error ? "failed" : "completed", event);
                 step.result = payload;
             }
             break;
         }
-        case "run_recovered":
-            run.attempt = payload.attempt ?? run.attempt + 1;
-            add(run, { kind: "retry", name: "another driver went on", from: now, to: now, state: "completed", events: [event] });
+        case "assistant_reply":
+            run.hasReplied = true;
             break;
         case "run_completed":
         case "run_failed":
         case "run_cancelled":
             Object.assign(run, { status: type.slice(4), ended: now, isTyping: false, error: payload.error ?? (type === "run_failed" ? payload : null) });
             run.text = payload.reply ?? run.text;
-            for (const step of run.steps) {
-                if (step.to === null) {
-                    close(step, now, step.state === "waiting" ? "denied" : "failed", null);
-                }
-                if (step.wait && step.wait.to === null) {
-                    step.wait.to = now;
-                }
-            }
-            run.end = event;
+            finish(run, event, now);
             break;
+        // Said to the run, or to others meanwhile: what is under way goes on.
+        case "feedback_received":
+        case "run_cancel_requested":
+            return;
+        case "tools_offered":
+            round(run, event).events.push(event);
+            break;
+        case "approval_served":
+            break;
+        // Of another stream.
         default:
-            break;
+            return;
     }
-    if (type !== "output_delta" && type !== "thinking_delta") {
-        run.edge = now;
+    run.edge = now;
+}
+
+// The step that is under way, open: a call that is being made, or the attempt at an answer; undefined: none is.
+function underWay(run, now) {
+    const open = run.steps.filter(step => step.to === null);
+    if (open.length === 0 && run.isRecalled && !run.hasReplied) {
+        return run.round = add(run, { kind: "model", name: run.model ?? "model", from: Math.min(run.edge, now) });
     }
+    return open.find(step => step.kind === "model") ?? open.find(step => step.kind === "tool" && step.state === "running");
+}
+
+// What an attempt cost that came to nothing, where the provider said so.
+function spend(run, step, usage) {
+    if (usage) {
+        step.response = usage;
+        run.input += usage.input_tokens ?? 0;
+        run.output += usage.output_tokens ?? 0;
+        run.cost += usage.cost_usd ?? 0;
+    }
+}
+
+// The run is over: the step that it ended in says so, and calls that were never made have no time.
+function finish(run, event, now) {
+    const isGood = event.type === "run_completed";
+    const state = event.type.slice(4);
+    const waits = each => each.to === null && (each.kind === "queue" || each.wait && each.wait.to === null);
+    let step = isGood || Between.has(run.error?.code) ? undefined : underWay(run, now) ?? run.steps.find(waits);
+    for (const each of run.steps.filter(each => each.to === null)) {
+        if (each.wait && each.wait.to === null) {
+            each.wait.to = now;
+        }
+        if (each === step || each.kind !== "tool") {
+            close(each, now, each === step ? state : "cancelled", null);
+        } else {
+            Object.assign(each, { from: null, to: now, state: each.state === "denied" ? "denied" : "unmade" });
+        }
+    }
+    if (!isGood) {
+        step ??= add(run, { kind: "end", name: state, from: now, to: now, state });
+        step.error = run.error;
+        step.kind === "model" && spend(run, step, event.payload.usage);
+        step.events.push(event);
+        run.broke = step;
+    }
+    run.end = event;
 }
 
 // The attempt at an answer that goes on; it began when the event before it was there.

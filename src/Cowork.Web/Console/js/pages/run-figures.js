@@ -6,7 +6,7 @@ import { cost, duration, time, whole } from "../format.js";
 export function figuresOf(run, events, count, end) {
     const spanOf = step => step.from === null ? null : (step.to ?? end) - step.from;
     const waitOf = step => step.wait ? (step.wait.to ?? end) - step.wait.from : step.kind === "queue" ? spanOf(step) : null;
-    const parts = (steps, of, by = step => step.events.at(-1)) => steps.map(step => ({ event: by(step), name: step.name, part: of(step) })).filter(({ part }) => part !== null);
+    const parts = (steps, of, by = step => step.events.at(-1) ?? run.head) => steps.map(step => ({ event: by(step), name: step.name, part: of(step) })).filter(({ part }) => part !== null);
     // What ended the wait, or began it.
     const decisionOf = step => step.events.find(event => event.type === "approval_decided" || event.type === "approval_expired")
         ?? step.events.find(event => event.type === "approval_requested") ?? step.events.at(-1);

@@ -22,7 +22,9 @@ import { decide } from "./approvals.js";
 import { figuresOf } from "./run-figures.js";
 
 const Page = 1_000;
-const Marks = { queue: "wait", memory: "memory", model: "model", tool: "tool", retry: "wait" };
+const Marks = { queue: "wait", memory: "memory", model: "model", tool: "tool", retry: "wait", end: "refused" };
+// States of a step that did not come to what it was for.
+const Broken = new Set(["failed", "denied", "cancelled"]);
 
 export default async function page({ root, signal, params, query, title }) {
     const run = params.run;
@@ -99,6 +101,7 @@ export default async function page({ root, signal, params, query, title }) {
     live.onState(state => state === "reset" && more(), signal);
     const clock = setInterval(() => {
         if (upTo === null && now && !now.ended && now.status !== "queued") {
+            now.until = Math.max(now.last, Date.now());
             drawFigures(events.length);
             drawWaterfall();
         }
@@ -197,6 +200,10 @@ export default async function page({ root, signal, params, query, title }) {
             setQuery({ step: chosen = writer.key, sha: null });
             wanted = null;
         }
+        // Who opens a run that came to no good end looks for where it ended.
+        if (!chosen && !isPinned && !named && now.broke) {
+            chosen = now.broke.key;
+        }
         // What goes on has lasted until now; what is shown of the past, until its last event.
         now.until = now.ended ?? (upTo === null ? Math.max(now.last, Date.now()) : now.last);
         slider.max = events.length;
@@ -277,15 +284,16 @@ export default async function page({ root, signal, params, query, title }) {
                 bars.push(bar("person", step.wait.from, step.wait.to ?? end, false));
             }
             if (step.from !== null && !(step.wait && step.wait.to === null)) {
-                const kind = step.kind === "queue" || step.kind === "retry" ? step.kind : step.state === "failed" || step.state === "denied" ? "refused" : step.kind;
+                const kind = Broken.has(step.state) ? "refused" : step.kind;
                 bars.push(bar(kind, step.from, until, step.to === null));
                 // From the first token on.
                 step.first && kind === "model" && bars.push(bar("first", step.first, until, false));
             }
-            const tookText = step.wait && step.wait.to === null ? "waits" : step.from === null ? "–" : step.to === null ? "…" : duration(until - step.from);
+            const tookText = step.wait && step.wait.to === null ? "waits" : step.state === "unmade" ? "not made"
+                : step.from === null || step.kind === "end" ? "–" : duration(Math.max(0, until - step.from));
             const hash = step.events.at(-1)?.hash;
             return h("button.wf-row", { type: "button", role: "option", "aria-selected": step.key === chosen, data: { key: step.key }, tabindex: "-1", on: { click: () => choose(step.key) } },
-                h("span.wf-name", { class: step.depth ? "deep" : "" }, mark(step.state === "failed" || step.state === "denied" ? "refused" : Marks[step.kind]), h("b", step.name), h("span.cut", step.note)),
+                h("span.wf-name", { class: step.depth ? "deep" : "" }, mark(Broken.has(step.state) ? "refused" : Marks[step.kind]), h("b", step.name), h("span.cut", step.error?.code ?? step.note)),
                 h("span.wf-bars", bars), h("span.wf-took", tookText), h("span.wf-hash", { data: { hash } }, shortHash(hash)));
         };
         const hadFocus = waterfall.contains(document.activeElement);
@@ -348,7 +356,7 @@ export default async function page({ root, signal, params, query, title }) {
         if (isPinned) {
             return;
         }
-        const step = now?.steps.find(each => each.key === chosen) ?? now?.steps.find(each => each.wait && each.wait.to === null);
+        const step = now?.steps.find(each => each.key === chosen) ?? now?.steps.find(each => each.wait && each.wait.to === null) ?? now?.broke;
         if (!step) {
             replace(inspector, h("p.muted", "Choose a step: ", h("kbd", "j"), " ", h("kbd", "k")));
             return;
@@ -358,13 +366,16 @@ export default async function page({ root, signal, params, query, title }) {
             return;
         }
         inspect.of = signature;
-        const { policy, approval, decision, response, result } = step;
+        const { policy, approval, decision, response, result, error } = step;
+        const verdict = step.state === "waiting" || step.state === "decided" ? "pending" : step.state === "denied" ? decision?.outcome ?? "deny" : step.state;
         const pending = step.wait && step.wait.to === null && upTo === null;
         replace(inspector,
-            h("div.inspector-title", mark(Marks[step.kind]), h("h2.cut.grow", step.name), step.state !== "completed" && badge(step.state === "waiting" ? "pending" : step.state === "denied" ? "rejected" : step.state)),
+            h("div.inspector-title", mark(Marks[step.kind]), h("h2.cut.grow", step.name), step.state !== "completed" && badge(verdict, verdict === "unmade" ? "not made" : null)),
+            error && h("p.note.bad", h("b", error.code ?? "failed"), " ", error.message ?? ""),
+            step.state === "unmade" && h("p.muted.small", "The run was over before this call was made."),
             pending && ask(step),
             h("dl.facts",
-                step.from !== null && step.to !== null && [h("dt", "Took"), h("dd", duration(step.to - step.from))],
+                step.from !== null && step.to !== null && step.kind !== "end" && [h("dt", "Took"), h("dd", duration(step.to - step.from))],
                 step.first && [h("dt", "First token"), h("dd", `after ${duration(step.first - step.from)}`)],
                 response && [h("dt", "Tokens"), h("dd", `${whole(response.input_tokens)} in${response.cached_tokens ? ` (${whole(response.cached_tokens)} cached)` : ""}, ${whole(response.output_tokens)} out`),
                     h("dt", "Cost"), h("dd", cost(response.cost_usd)), response.stop_reason && [h("dt", "Ended by"), h("dd.mono", response.stop_reason)],
@@ -372,7 +383,7 @@ export default async function page({ root, signal, params, query, title }) {
                 policy && [h("dt", "Policy"), h("dd", badge(policy.outcome), " ", h("code", policy.rule)), h("dt", "Because"), h("dd", policy.reason)],
                 approval?.paths?.length > 0 && [h("dt", "Paths"), h("dd", approval.paths.map(each => h("code", { style: { display: "block" } }, each)))],
                 approval?.args_digest && [h("dt", "Arguments"), h("dd", digest(approval.args_digest, 16))],
-                decision && [h("dt", "Decided"), h("dd", decision.expired ? "expired" : decision.approved === false ? "rejected" : "approved", decision.by ? ` by ${decision.by}` : "",
+                decision && [h("dt", "Decided"), h("dd", decision.outcome, decision.by ? ` by ${decision.by}` : "",
                     ` after ${duration(step.wait.to - step.wait.from)}`), (decision.note ?? decision.decision_note) && [h("dt", "Note"), h("dd", decision.note ?? decision.decision_note)]]),
             step.input !== undefined && jsonBlock("Input", step.input),
             step.text && [h("h3", { style: { margin: "14px 0 4px" } }, "Said"), block(step.text, { label: "Said" })],
