@@ -110,6 +110,52 @@ public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.True(await tab[".kind-refused[data-hash]"].CountAsync() > 0);
     }
 
+    [Fact]
+    public async Task A_sound_bundle_proves_nothing_of_another_run_and_no_event_that_the_page_shows_otherwise()
+    {
+        var host = await browsed.Started;
+        using var http = host.Client(host.AdminToken);
+        var session = await http.NewSession();
+        var run = (await http.Post($"/sessions/{session}/turn", """{"message":"/tool read_file {\"path\":\"none.txt\",\"limit\":12345678901234567890}\n/say done"}""")).Is(200)["run_id"];
+        var other = (await http.Turn(session, "/say another")).Is(200)["run_id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs/{run}");
+        async Task Verify()
+        {
+            await tab.Go($"runs/{run}");
+            await tab.Page.GetByRole(AriaRole.Button, new() { Name = "Verify", Exact = true }).ClickAsync();
+            await tab.Shows("Not sound.");
+        }
+        async Task Answer(string address, Func<string, string> text) => await tab.Page.RouteAsync(address, async route =>
+        {
+            var answer = await route.FetchAsync();
+            await route.FulfillAsync(new() { Response = answer, Body = text(await answer.TextAsync()) });
+        });
+
+        var bundle = (await http.Get($"/runs/{other}/trace")).Is(200).Text;
+        await Answer("**/trace", _ => bundle);
+        await Verify();
+        await tab.Shows(other);
+        Assert.Equal(0, await tab[".kind-proven[data-hash]"].CountAsync());
+        await tab.Page.UnrouteAsync("**/trace");
+
+        // The bundle is the run's own, and the page was told something else: another number, another person, other hashes.
+        await Answer("**/events?*", text => text.Replace("12345678901234567890", "12345678901234567891", StringComparison.Ordinal));
+        await Verify();
+        await tab[".run-verdict code >> text=input"].WaitForAsync();
+        Assert.Equal(1, await tab[".wf-row:has-text('read_file') .wf-hash.kind-refused"].CountAsync());
+        Assert.True(await tab[".wf-hash.kind-proven"].CountAsync() > 0);
+        await tab.IsForEverybody();
+        await tab.Page.UnrouteAsync("**/events?*");
+        await Answer("**/events?*", text => text.Replace("\"actor\":\"", "\"actor\":\"not-", StringComparison.Ordinal));
+        await Verify();
+        await tab[".run-verdict code >> text=actor"].First.WaitForAsync();
+        Assert.Equal(0, await tab[".kind-proven[data-hash]"].CountAsync());
+        await tab.Page.UnrouteAsync("**/events?*");
+        await Answer("**/events?*", text => text.Replace("\"hash\":\"", "\"hash\":\"0", StringComparison.Ordinal));
+        await Verify();
+        await tab.Shows("Nothing on this page is proven.");
+    }
+
     async Task<(LiveHost Host, IPage Page)> Open()
     {
         var host = await browsed.Started;

@@ -1,6 +1,6 @@
 // One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
 import { bytes as bytesOf, curl, get, getExact, path, post } from "../api.js";
-import { debounce, h, renew, replace, set } from "../dom.js";
+import { debounce, h, renew, replace } from "../dom.js";
 import { age, bytes, cost, duration, roughly, shortHash, time, timeText, utc, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
@@ -74,8 +74,8 @@ export default async function page({ root, signal, params, query, title }) {
             made,
             eventsHead, h("div.card", { style: { overflow: "hidden" } }, eventList)), inspector));
 
-    // What the rest of the console needs of this page: js/verify marks rows and says what it found.
-    const context = { run, signal, verdict, get events() { return events; }, get details() { return details; }, markRow, head };
+    // What the rest of the console needs of this page: js/verify marks events and says what it found.
+    const context = { run, signal, verdict, get events() { return events; }, get details() { return details; }, refresh: load, mark: markAll, head };
 
     const found = resource({
         load: s => get(path`/runs/${run}`, {}, s), when: event => event.run_id === run && event.type !== "output_delta", signal, gap: 300,
@@ -122,9 +122,13 @@ export default async function page({ root, signal, params, query, title }) {
     async function load() {
         if (load.busy) {
             load.again = true;
-            return;
+        } else {
+            load.busy = loadAll().finally(() => load.busy = null);
         }
-        load.busy = true;
+        await load.busy;
+    }
+
+    async function loadAll() {
         try {
             do {
                 load.again = false;
@@ -140,8 +144,6 @@ export default async function page({ root, signal, params, query, title }) {
             draw();
         } catch (error) {
             error.name !== "AbortError" && replace(waterfall, h("div.pad", fault(error, load)));
-        } finally {
-            load.busy = false;
         }
     }
 
@@ -305,7 +307,7 @@ export default async function page({ root, signal, params, query, title }) {
         if (hadFocus) {
             (waterfall.querySelector(`[data-key="${CSS.escape(chosen ?? "")}"]`) ?? waterfall.querySelector("[role=listbox]")).focus({ preventScroll: true });
         }
-        marked.forEach((_, hash) => paint(hash));
+        paintSteps();
     }
 
     const list = {
@@ -452,7 +454,7 @@ export default async function page({ root, signal, params, query, title }) {
             h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: utc(new Date(event.ts)) }, timeText(event.ts, { milliseconds: true }).slice(-12)),
             h("span.type.mono", { class: `kind-${kindOf(event.type)}` }, mark(kindOf(event.type)), h("span", event.type)), h("span.brief.mono.cut", briefJson(event.payload)),
             h("span.hash.mono", { data: { hash: event.hash } }, shortHash(event.hash, 8)));
-        paintRow(row, event.hash);
+        marked.size > 0 && paintCell(row.querySelector(".hash"), marked.get(event.hash));
     }
 
     function showEvent(event) {
@@ -469,27 +471,29 @@ export default async function page({ root, signal, params, query, title }) {
             jsonBlock("Payload", event.payload));
     }
 
-    function markRow(hash, isGood) {
-        marked.set(hash, isGood);
-        paint(hash);
+    // [[hash, whether what is shown of the event is proven]]; what is not among them is neither.
+    function markAll(marks) {
+        marked.clear();
+        marks.forEach(([hash, isGood]) => marked.set(hash, isGood));
+        paintSteps();
+        eventList.querySelectorAll(".hash").forEach(cell => paintCell(cell, marked.get(cell.dataset.hash)));
     }
 
-    function paint(hash) {
-        for (const cell of root.querySelectorAll(`[data-hash="${CSS.escape(hash)}"]`)) {
-            paintCell(cell, hash);
+    // A step is proven when each of its events is.
+    function paintSteps() {
+        for (const row of waterfall.querySelectorAll(".wf-row")) {
+            const hashes = now.steps.find(step => step.key === row.dataset.key)?.events.map(event => event.hash) ?? [];
+            paintCell(row.querySelector(".wf-hash"), hashes.some(hash => marked.get(hash) === false) ? false : hashes.length > 0 && hashes.every(hash => marked.get(hash)) ? true : undefined);
         }
     }
 
-    function paintRow(row, hash) {
-        const cell = row.querySelector(".hash");
-        marked.has(hash) && paintCell(cell, hash);
-    }
-
-    function paintCell(cell, hash) {
-        const isGood = marked.get(hash);
-        set(cell, "class", isGood ? "kind-proven" : "kind-refused");
-        if (!/^[◆✕]/.test(cell.textContent)) {
-            cell.prepend(isGood ? "◆ " : "✕ ");
+    function paintCell(cell, isGood) {
+        cell.classList.toggle("kind-proven", isGood === true);
+        cell.classList.toggle("kind-refused", isGood === false);
+        const sign = isGood === undefined ? "" : isGood ? "◆ " : "✕ ";
+        const text = cell.textContent.replace(/^[◆✕] /, "");
+        if (cell.textContent !== sign + text) {
+            cell.textContent = sign + text;
         }
     }
 

@@ -29,20 +29,20 @@ const CONTENTS_MAX = 1024 * 1024;
 /**
  * Checks a bundle.
  * @param {Uint8Array} bytes The file as it is.
- * @param {{subtle?: SubtleCrypto, onProgress?: (part: string, done: number) => void}} [options]
+ * @param {{subtle?: SubtleCrypto, onProgress?: (part: string, done: number) => void, hasRows?: boolean}} [options] hasRows: the report has the run's summary and its events, as a page shows them.
  * @returns {Promise<{report?: object, fault?: {location: string, message: string}}>} The report of a sound bundle, else the first fault. Both may repeat what the bundle says.
  */
-export async function verify(bytes, { subtle = globalThis.crypto?.subtle, onProgress = () => {} } = {}) {
+export async function verify(bytes, { subtle = globalThis.crypto?.subtle, onProgress = () => {}, hasRows = false } = {}) {
     try {
         require(bytes.length <= BYTES_MAX, "$", `The file has more than ${BYTES_MAX} bytes.`);
-        return { report: await check(bytes, parse(bytes, DEPTH_MAX), subtle, onProgress) };
+        return { report: await check(bytes, parse(bytes, DEPTH_MAX), subtle, onProgress, hasRows) };
     } catch (fault) {
         const { location, message } = fault instanceof Fault ? fault : { location: "$", message: `The data is none that this version writes: ${quoted(fault.message)}` };
         return { fault: { location, message } };
     }
 }
 
-async function check(bytes, root, subtle, onProgress) {
+async function check(bytes, root, subtle, onProgress, hasRows) {
     const slice = (part) => bytes.subarray(part.start, part.end);
     const decoder = new TextDecoder();
     const textOf = (part) => decoder.decode(slice(part));
@@ -99,6 +99,15 @@ async function check(bytes, root, subtle, onProgress) {
         artifacts: included, leftOut: contents.length - included,
         head: last.hash, digest, signature, bytes: bytes.length, streams: new Set([...entries, ...related].map(({ stream }) => stream)).size,
         hashes: [...entries, ...related].map(({ gid, hash }) => ({ gid, hash })), milliseconds: performance.now() - started,
+        ...(hasRows ? { run: run.plain(), rows: entries.map((entry) => rowOf(entry, text(run, "session_id", "$.run"), openedText(entry.opened.part, entry))) } : {}),
+    };
+}
+
+/** An event with the members that the feed gives it; the payload is the JSON of its data. */
+function rowOf({ gid, feedId, hash, type, ts, actor, version, stream, id, correlation }, session, payload) {
+    return {
+        gid, feed_id: feedId, hash, type: type.slice(0, type.lastIndexOf(".")), stored_type: type, ts, actor, version, stream_id: stream, event_id: id, session_id: session,
+        correlation_id: correlation, payload,
     };
 }
 

@@ -6,5 +6,5 @@ const Every = 500;
 
 onmessage = async ({ data }) => {
     const onProgress = (part, done) => done % Every === 0 && postMessage({ part, done });
-    postMessage({ verdict: await verify(new Uint8Array(data), { onProgress }) });
+    postMessage({ verdict: await verify(new Uint8Array(data), { onProgress, hasRows: true }) });
 };
