@@ -12,10 +12,16 @@ export class ApiError extends Error {
         this.code = code;
         this.retryAfter = retryAfter;
     }
+
+    // The host cannot be reached, or a proxy says so for it.
+    get isAway() {
+        return [0, 502, 503, 504].includes(this.status);
+    }
 }
 
 let token = null;
 let onRefused = () => { };
+let onForbidden = () => { };
 
 export const session = {
     get token() {
@@ -27,6 +33,10 @@ export const session = {
     // What is called when the host says that the token is worth nothing.
     set onRefused(call) {
         onRefused = call;
+    },
+    // What is called when the host says that the token is not for this.
+    set onForbidden(call) {
+        onForbidden = call;
     },
 };
 
@@ -74,6 +84,8 @@ export async function call(method, where, { query, body, form, signal, headers, 
         Number(response.headers.get("retry-after")) || null);
     if (response.status === 401) {
         onRefused(failed);
+    } else if (response.status === 403) {
+        onForbidden();
     }
     throw failed;
 }
@@ -101,10 +113,10 @@ export async function bytes(where, query, signal) {
     return (await call("GET", where, { query, signal, headers: { accept: "*/*" } })).blob();
 }
 
-// A list with a cursor: {rows, next}, where next loads the page after, and is null behind the last one.
+// A list with a cursor: {rows, next}, where next(limit) loads the page after, and is null behind the last one.
 export async function pages(where, member, query, signal) {
     const answer = await get(where, query, signal);
-    const next = answer.next_cursor ? () => pages(where, member, { cursor: answer.next_cursor, limit: query?.limit }, signal) : null;
+    const next = answer.next_cursor ? (limit = query?.limit) => pages(where, member, { cursor: answer.next_cursor, limit }, signal) : null;
     return { rows: answer[member], next, answer };
 }
 

@@ -2,6 +2,9 @@
 const base = new URL(document.baseURI);
 
 let show = () => { };
+// What a page keeps of its place, by name: see keepPlace.
+const keepers = new Map();
+let place = null;
 
 // The address of a page: to("runs", id) or to("runs", { status: "failed" }).
 export function to(...parts) {
@@ -15,7 +18,27 @@ export function to(...parts) {
     return url.pathname + url.search;
 }
 
+// A page that is left by a link is found again by Back where it was: keep() answers what placeOf(name) is to know then, beside y, how far it was scrolled.
+export function keepPlace(name, keep, signal) {
+    keepers.set(name, keep);
+    signal.addEventListener("abort", () => keepers.get(name) === keep && keepers.delete(name), { once: true });
+}
+
+// null: the page was not left from here.
+export function placeOf(name) {
+    const kept = place?.lists[name];
+    return kept ? { ...kept, y: place.y } : null;
+}
+
+// Where a page was scrolled to when it was left, and Back led to it again.
+export function backTo() {
+    place && scrollTo(0, place.y);
+}
+
 export function go(href) {
+    const lists = Object.fromEntries([...keepers].map(([name, keep]) => [name, keep()]));
+    history.replaceState({ place: { y: scrollY, lists } }, "");
+    place = null;
     history.pushState({}, "", href);
     show({ isNew: true });
 }
@@ -40,7 +63,12 @@ export function setQuery(values) {
 
 export function startRouter(onShow) {
     show = onShow;
-    addEventListener("popstate", () => show({ isNew: false }));
+    // The rows that a browser would scroll to are not there yet.
+    history.scrollRestoration = "manual";
+    addEventListener("popstate", event => {
+        place = event.state?.place ?? null;
+        show({ isNew: false });
+    });
     document.addEventListener("click", event => {
         const link = event.target.closest?.("a[href]");
         if (!link || event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || link.target || link.hasAttribute("download")) {

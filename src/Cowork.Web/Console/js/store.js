@@ -3,6 +3,9 @@ import { get } from "./api.js";
 import { debounce } from "./dom.js";
 import { live } from "./live.js";
 
+// What could not be loaded again is tried once more after so many ms.
+const AwayAgain = 3_000;
+
 // Who is signed in, and what they may do: {user, org_id, roles, operations, …} (GET /me).
 export const me = {
     may(operation) {
@@ -18,11 +21,20 @@ export const me = {
 //   load(signal): asks for it.
 //   when(event): whether an event of the stream concerns it.
 //   show(value), fail(error): called with what came.
+//   Where the host is away when it is loaded again by itself, what is shown stays: the reader sees that the connection is stale.
 //   every: so many ms after it was asked for it is again, while the page is in sight, and when it comes back into sight: for what no event tells of, or tells only some readers of.
 export function resource({ load, when = () => false, show, fail, signal, gap = 400, every = 0 }) {
     let asking = null;
     let again = false;
+    let isShown = false;
+    // Somebody waits for it, and is told when it fails.
+    let isAsked = true;
     async function refresh() {
+        isAsked = true;
+        return reload();
+    }
+
+    async function reload() {
         if (asking) {
             again = true;
             return asking;
@@ -33,11 +45,17 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
                 try {
                     const value = await load(signal);
                     if (!signal.aborted) {
+                        [isShown, isAsked] = [true, false];
                         show(value);
                     }
                 } catch (error) {
                     if (!signal.aborted && error.name !== "AbortError") {
-                        fail?.(error);
+                        if (error.isAway && isShown && !isAsked) {
+                            setTimeout(() => signal.aborted || soon(), AwayAgain);
+                        } else {
+                            isAsked = false;
+                            fail?.(error);
+                        }
                     }
                 }
             } while (again && !signal.aborted);
@@ -45,7 +63,7 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
         })();
         return asking;
     }
-    const soon = debounce(refresh, gap);
+    const soon = debounce(reload, gap);
     live.on(events => events.some(when) && soon(), signal);
     live.onState(state => state === "reset" && soon(), signal);
     if (every > 0) {

@@ -1,23 +1,23 @@
 // Files that were given to agents, in a project, a conversation, or the whole tenant; and of a session what its runs made, too.
 import { bytes as bytesOf, call, get, path, remove } from "../api.js";
-import { debounce, h, renew, replace } from "../dom.js";
-import { bytes, shortId, time, whole } from "../format.js";
+import { debounce, h, replace } from "../dom.js";
+import { bytes, shortId, time } from "../format.js";
 import { setQuery, to } from "../router.js";
 import { listKeys, pageKeys } from "../keys.js";
-import { me, resource } from "../store.js";
+import { me } from "../store.js";
 import { brief } from "../text.js";
 import { tag } from "../ui/badge.js";
 import { removable } from "../ui/chips.js";
 import { id } from "../ui/copy.js";
 import { confirm } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
+import { growing } from "../ui/growing.js";
 import { preview, save } from "../ui/preview.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 import { artifactList } from "./artifacts.js";
 
 const PageRows = 100;
-const RowsMax = 5_000;
 // Whether search finds what is in the file.
 const Texts = { ready: ["proven", "found by search"], failed: ["refused", "no text"], processing: ["model working", "being read"] };
 const Key = /^[0-9a-hjkmnp-tv-z]{26}$/;
@@ -40,9 +40,8 @@ export default async function page({ root, signal, query }) {
     const chip = removable("session", session, () => {
         session = null;
         setQuery({ session });
-        rows = [];
         drawMade();
-        source.refresh();
+        source.restart();
     });
     const mayGive = me.may("uploadFile");
     const given = h("input.hidden", { type: "file", multiple: true, "aria-label": "Files to upload", on: { change: () => upload([...given.files]) } });
@@ -66,56 +65,21 @@ export default async function page({ root, signal, query }) {
     listKeys(view, signal);
     pageKeys([{ key: "s", does: "Save the file", run: () => side.querySelector("button[data-save]")?.click() }], signal);
     mayGive && pageKeys([{ key: "n", does: "Upload files", run: () => given.click() }], signal);
-    let rows = [];
-    let more = false;
-    const foot = h("div.more");
-    view.card.append(foot);
 
-    const source = resource({
-        load: s => get("/api/v1/files", { limit: PageRows, conversation_id: session }, s), when: isOfFile, every: 30_000, signal, gap: 500,
-        fail: error => replace(list, fault(error, () => source.refresh())),
-        show: answer => {
-            const fresh = new Set(answer.data.map(row => row.id));
-            const oldest = answer.data.at(-1)?.created_at ?? "";
-            const kept = rows.filter(row => !fresh.has(row.id) && row.created_at < oldest);
-            more = kept.length > 0 ? more : answer.has_more;
-            rows = [...answer.data, ...kept];
-            draw();
+    async function pageFrom(offset, limit, s) {
+        const { data, has_more: goesOn } = await get("/api/v1/files", { limit, offset, conversation_id: session }, s);
+        return { rows: data, next: goesOn ? (size = PageRows) => pageFrom(offset + data.length, size, s) : null };
+    }
+
+    const source = growing({
+        view, place: list, count, load: s => pageFrom(0, PageRows, s), key: "id", when: isOfFile, every: 30_000, signal, gap: 500, drawn: inspect,
+        matches: () => {
+            const q = search.value.trim().toLowerCase();
+            return q ? row => row.name.toLowerCase().includes(q) : null;
         },
+        none: hasRows => hasRows ? empty("No file is like that") : empty("No files yet", "What is uploaded is read, and agents find it.",
+            ["POST", "/api/v1/files", undefined, { file: "@prices.csv", conversation_id: session }]),
     });
-
-    function draw() {
-        const q = search.value.trim().toLowerCase();
-        const shown = q ? rows.filter(row => row.name.toLowerCase().includes(q)) : rows;
-        view.update(shown);
-        replace(count, rows.length === 0 ? "" : more ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        renew(foot, h("button.quiet", { type: "button", on: { click: further } }, "More"));
-        foot.classList.toggle("hidden", !more);
-        replace(list, rows.length === 0 ? h("div.card", empty("No files yet", "What is uploaded is read, and agents find it.",
-            ["POST", "/api/v1/files", undefined, { file: "@prices.csv", conversation_id: session }]))
-            : shown.length > 0 ? view.card : h("div.card", more ? h("p.pad.muted", `Not among the newest ${whole(rows.length)}. Looking further…`) : empty("No file is like that")));
-        shown.length === 0 && more && further();
-        inspect();
-    }
-
-    async function further() {
-        if (further.busy) {
-            return;
-        }
-        further.busy = true;
-        try {
-            const answer = await get("/api/v1/files", { limit: PageRows, offset: rows.length, conversation_id: session }, signal);
-            const known = new Set(rows.map(row => row.id));
-            rows.push(...answer.data.filter(row => !known.has(row.id)));
-            more = answer.has_more && rows.length < RowsMax;
-        } catch (error) {
-            error.name !== "AbortError" && replace(view.card.isConnected ? foot : list, fault(error, further));
-            return;
-        } finally {
-            further.busy = false;
-        }
-        draw();
-    }
 
     function choose(file) {
         at = file;
@@ -124,7 +88,7 @@ export default async function page({ root, signal, query }) {
     }
 
     async function inspect() {
-        const row = rows.find(each => each.id === at);
+        const row = source.rows.find(each => each.id === at);
         const signature = row ? `${row.id} ${row.status}` : "";
         if (inspect.of === signature) {
             return;
@@ -188,12 +152,11 @@ export default async function page({ root, signal, query }) {
         } catch (error) {
             toast(error.message, { bad: true });
         }
-        rows = rows.filter(each => each.id !== row.id);
         await source.refresh();
     }
 
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        draw();
+        source.draw();
     }, 150));
 }

@@ -1,22 +1,22 @@
 // All runs, newest first. Filters stand in the address.
-import { get, pages as paged, path } from "../api.js";
+import { pages as paged } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { cost, duration, time, timeText, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
-import { setQuery, to } from "../router.js";
+import { keepPlace, placeOf, setQuery, to } from "../router.js";
 import { isOfRun, me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { badge } from "../ui/badge.js";
 import { removable } from "../ui/chips.js";
 import { empty, fault } from "../ui/empty.js";
+import { append, reach, RowsMax } from "../ui/growth.js";
 import { table } from "../ui/table.js";
 
 const Statuses = ["queued", "running", "approval_required", "completed", "failed", "cancelled"];
 const Filters = ["session_id", "model", "skill_id", "skill_version", "schedule_id", "project_id", "source", "lineage", "since", "until"];
 const Times = new Set(["since", "until"]);
 const PageRows = 50;
-const RowsMax = 5_000;
 
 export function took(run, now = Date.now()) {
     return run.started_at ? (run.completed_at ? Date.parse(run.completed_at) : now) - Date.parse(run.started_at) : null;
@@ -27,7 +27,7 @@ export default async function page({ root, signal, query }) {
     const list = h("div");
     const filters = Object.fromEntries(Filters.map(name => [name, query.get(name)]));
     const state = { status: new Set((query.get("status") ?? "").split(",").filter(Boolean)), q: query.get("q") ?? "" };
-    const picks = me.may("getRunDiff") ? picker() : null;
+    const picks = me.may("getRunDiff") ? picker(signal) : null;
     replace(root, h("div.head", h("h1", "Runs"), head), bar(), list, picks?.bar);
     const view = runTable(signal, { picks });
     const more = pager(view, list, head, signal, () => ({ status: [...state.status], q: state.q, ...filters }));
@@ -61,8 +61,9 @@ export default async function page({ root, signal, query }) {
 }
 
 // Two runs of the list, to be compared: the earlier one stands left.
-function picker() {
-    const picked = [];
+function picker(signal) {
+    const picked = [...placeOf("picked")?.runs ?? []];
+    keepPlace("picked", () => ({ runs: picked }), signal);
     const bar = h("div.picked.hidden", { role: "status" });
     const boxes = () => document.querySelectorAll(".pick input");
     const draw = () => {
@@ -76,6 +77,7 @@ function picker() {
                 draw();
             } } }, "None"));
     };
+    draw();
     return {
         bar,
         has: run => picked.includes(run),
@@ -119,15 +121,23 @@ export function runTable(signal, { withSession = true, href = row => to("runs", 
 // A list that grows at its end, and says when there is something new at its begin to who has scrolled on.
 // none: stands where no run is; null: what does so in a list with filters.
 export function pager(view, list, head, signal, query, none = null) {
+    // Newest first, by the position of the log where a run was made.
     let rows = [];
     let next = null;
     let turn = 0;
-    let waiting = [];
+    let question = 0;
+    // Runs that came on top while the reader was further down.
+    const waiting = new Set();
+    // Runs of which something was heard, and which may stand otherwise in the list, or not any more.
+    const heard = new Set();
+    let isAllOld = false;
+    // There are more than a list holds.
+    let isCut = false;
+    let back = placeOf(view.label);
+    keepPlace(view.label, () => ({ rows: rows.length, at: view.current()?.row.run_id }), signal);
     const foot = h("div.more");
     const pill = h("button.pill.hidden", { type: "button", on: { click: () => {
-        rows = [...waiting, ...rows];
-        waiting = [];
-        pill.classList.add("hidden");
+        waiting.clear();
         draw();
         scrollTo({ top: 0 });
     } } });
@@ -137,29 +147,71 @@ export function pager(view, list, head, signal, query, none = null) {
     sight.observe(foot);
     signal.addEventListener("abort", () => sight.disconnect(), { once: true });
 
-    // A first page that came anew: rows change where they stand, and those that are not like the filters any more go.
+    // Fresh rows reach down to the newest of those that are here, so that none is missing between, and to each of which something was heard.
+    function reaches(fresh, ids) {
+        const last = fresh.at(-1);
+        if (rows.length === 0) {
+            return fresh.length >= (back?.rows ?? 0);
+        }
+        return last && last.gid <= (isAllOld ? rows.at(-1) : rows[0]).gid && ids.every(id => last.run_id <= id);
+    }
+
+    async function load(s) {
+        const mine = question;
+        const asked = new Set(heard);
+        const [wasOld, end] = [isAllOld, rows.at(-1)?.run_id ?? ""];
+        // An id begins with the time when it was made. What is behind the end comes with a further page.
+        const ids = [...asked].filter(id => id >= end);
+        const first = await paged("/runs", "runs", { ...query(), limit: PageRows }, s);
+        const page = await reach(first, "run_id", fresh => mine !== question || reaches(fresh, ids));
+        return { ...page, question: mine, done() {
+            asked.forEach(id => (!further.busy || id >= end) && heard.delete(id));
+            isAllOld &&= !wasOld;
+        } };
+    }
+
+    // A first page that came anew takes the place of what was here of its part of the list: what is not in it any more is not like the filters.
     function merge(page) {
-        const fresh = new Map(page.rows.map(row => [row.run_id, row]));
+        const top = rows.find(row => !waiting.has(row.run_id));
         const known = new Set(rows.map(row => row.run_id));
-        const oldest = page.next ? page.rows.at(-1)?.created_at ?? "" : "";
-        const kept = rows.filter(row => fresh.has(row.run_id) || row.created_at < oldest).map(row => fresh.get(row.run_id) ?? row);
-        const news = page.rows.filter(row => !known.has(row.run_id));
+        const fresh = new Set(page.rows.map(row => row.run_id));
+        const last = page.rows.at(-1);
+        const isJoined = page.next && rows.length > 0 && last?.gid <= rows[0].gid;
+        const kept = isJoined ? rows.filter(row => row.gid < last.gid && !fresh.has(row.run_id)) : [];
+        if (kept.length === 0) {
+            turn++;
+            next = page.next;
+            isCut = false;
+        }
         // Who reads further down is not moved.
-        const isAway = scrollY > 120;
-        rows = isAway ? kept : [...news, ...kept];
-        waiting = isAway ? news : [];
+        if (scrollY > 120 && top && view.card.isConnected) {
+            page.rows.forEach(row => row.gid > top.gid && !known.has(row.run_id) && waiting.add(row.run_id));
+        } else {
+            waiting.clear();
+        }
+        rows = [...page.rows, ...kept];
         if (rows.length > RowsMax) {
             rows.length = RowsMax;
+            turn++;
+            next = null;
+            isCut = true;
         }
-        replace(pill, waiting.length === 1 ? "1 new run" : `${waiting.length} new runs`);
-        pill.classList.toggle("hidden", waiting.length === 0);
         draw();
     }
 
     function draw() {
-        view.update(rows);
-        replace(head, rows.length === 0 ? "" : next ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        replace(foot, next ? h("button.quiet", { type: "button", on: { click: further } }, "More") : rows.length > PageRows ? "That is all." : "");
+        const ids = new Set(rows.map(row => row.run_id));
+        waiting.forEach(id => ids.has(id) || waiting.delete(id));
+        const shown = rows.filter(row => !waiting.has(row.run_id));
+        if (shown.length === 0) {
+            waiting.clear();
+            shown.push(...rows);
+        }
+        replace(pill, waiting.size === 1 ? "1 new run" : `${whole(waiting.size)} new runs`);
+        pill.classList.toggle("hidden", waiting.size === 0);
+        view.update(shown);
+        replace(head, rows.length === 0 ? "" : next || isCut ? `the newest ${whole(rows.length)}` : whole(rows.length));
+        replace(foot, isCut || next && rows.length >= RowsMax ? "A list holds no more. Filters find the others." : next ? h("button.quiet", { type: "button", on: { click: further } }, "More") : rows.length > PageRows ? "That is all." : "");
         foot.classList.toggle("hidden", !next && rows.length <= PageRows);
         replace(list, rows.length === 0 ? h("div.card", none ? none() : isFiltered() ? empty("No run is like that", "Take a filter away.") : empty("No runs yet", "Each turn of a session is a run.", ["POST", "/sessions", { session_id: "first" }],
             ["POST", "/sessions/first/turn", { message: "Hello" }])) : view.card);
@@ -170,18 +222,27 @@ export function pager(view, list, head, signal, query, none = null) {
     }
 
     async function further() {
-        if (!next || further.busy) {
+        if (!next || further.busy || rows.length >= RowsMax) {
             return;
         }
         further.busy = true;
-        const mine = turn;
+        const asked = question;
         try {
-            const page = await next();
-            if (mine === turn) {
-                next = page.next;
-                const known = new Set(rows.map(row => row.run_id));
-                rows.push(...page.rows.filter(row => !known.has(row.run_id)));
+            // Where the list came anew meanwhile, or is another one, this page does not follow it.
+            for (let mine = -1; next && mine !== turn;) {
+                mine = turn;
+                const page = await next();
+                if (mine === turn) {
+                    next = page.next;
+                    append(rows, page.rows, "run_id");
+                    page.rows.some(row => heard.has(row.run_id)) && first.soon();
+                }
+            }
+            if (asked === question) {
                 draw();
+                // The foot may be in sight still, which the browser does not tell again.
+                sight.unobserve(foot);
+                sight.observe(foot);
             }
         } catch (error) {
             if (error.name !== "AbortError") {
@@ -192,48 +253,32 @@ export function pager(view, list, head, signal, query, none = null) {
         }
     }
 
+    live.on(events => events.forEach(event => isOfRun(event) && heard.add(event.run_id)), signal);
+    live.onState(state => isAllOld ||= state === "reset", signal);
     const first = resource({
-        load: s => paged("/runs", "runs", { ...query(), limit: PageRows }, s), when: isOfRun, signal, fail: error => replace(list, fault(error, () => first.refresh())),
+        load, when: isOfRun, signal, fail: error => replace(list, fault(error, () => first.refresh()), rows.length > 0 && view.card),
         show: page => {
-            if (rows.length === 0 || turn !== first.turn) {
-                first.turn = turn;
-                next = page.next;
-                rows = page.rows;
-                draw();
+            if (page.question !== question) {
                 return;
             }
+            page.done();
             merge(page);
+            if (back) {
+                view.choose(back.at);
+                scrollTo(0, back.y);
+                back = null;
+            }
         },
     });
 
-    // A row that is not on the first page is asked for by itself.
-    const stale = new Set();
-    const renew = debounce(async () => {
-        const ids = [...stale].slice(0, 20);
-        stale.clear();
-        for (const id of ids) {
-            const run = await get(path`/runs/${id}`, {}, signal).catch(() => null);
-            const i = rows.findIndex(row => row.run_id === id);
-            if (run && i >= 0) {
-                rows[i] = { ...rows[i], ...run, message: brief(run.message ?? "", 300), reply: run.reply && brief(run.reply, 300) };
-            }
-        }
-        draw();
-    }, 500);
-    live.on(events => {
-        for (const event of events) {
-            if (isOfRun(event) && rows.findIndex(row => row.run_id === event.run_id) >= PageRows) {
-                stale.add(event.run_id);
-            }
-        }
-        stale.size > 0 && renew();
-    }, signal);
-
     return {
         restart() {
+            question++;
             turn++;
             rows = [];
             next = null;
+            back = null;
+            waiting.clear();
             first.refresh();
         },
     };

@@ -55,7 +55,7 @@ export default async function page({ root, signal, query }) {
     }
 
     const source = growing({
-        view, place: list, count: head, load: s => ask({}, s), key: "work_id", at: "updated_at", when: event => event.type.startsWith("work_"), every: 30_000, signal, gap: 800,
+        view, place: list, count: head, load: s => ask({}, s), key: "work_id", when: event => event.type.startsWith("work_"), every: 30_000, signal, gap: 800,
         told: (number, goesOn) => goesOn ? `the last changed ${whole(number)}` : whole(number),
         // A cursor is worth an hour.
         again: apply,

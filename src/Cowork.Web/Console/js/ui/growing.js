@@ -1,20 +1,24 @@
-// A table of things, the newest first, that goes on by a button at its foot. Its first page is kept new; what was loaded behind it stays.
+// A table of things, the newest first, that goes on by a button at its foot. It is kept new as far as it was loaded.
 import { h, renew, replace } from "../dom.js";
 import { whole } from "../format.js";
+import { keepPlace, placeOf } from "../router.js";
 import { resource } from "../store.js";
 import { fault } from "./empty.js";
-
-const RowsMax = 5_000;
+import { append, reach, RowsMax } from "./growth.js";
 
 // view: the table(); place: where it stands, or what is said instead; count: where the number of rows is said.
-// load(signal): {rows, next} as pages() answers. key, at: the members of a row that name it and that it is sorted by.
+// load(signal): {rows, next} as pages() answers. key: the member of a row that names it.
 // matches(): whether a row is to be shown; null: all are. none(hasRows): what is said where no row is; hasRows: the reader's words leave none.
 // told(number, goesOn): the number of rows in words. again: what to try where the next page cannot be loaded; undefined: the same page.
-// The rest is resource()'s.
-export function growing({ view, place, count, load, key, at = "created_at", matches = () => null, none, told, again, signal, ...rest }) {
+// drawn(): called when the rows are others. The rest is resource()'s.
+export function growing({ view, place, count, load, key, matches = () => null, none, told, again, drawn, signal, ...rest }) {
     let rows = [];
     let next = null;
     let turn = 0;
+    let question = 0;
+    // What was asked for when this place of the list was left.
+    let back = placeOf(view.label);
+    keepPlace(view.label, () => ({ rows: rows.length, at: view.current()?.row[key] }), signal);
     const foot = h("div.more");
     view.card.append(foot);
 
@@ -29,6 +33,7 @@ export function growing({ view, place, count, load, key, at = "created_at", matc
         const isLooking = shown.length === 0 && next !== null && rows.length < RowsMax;
         replace(place, shown.length > 0 ? view.card : h("div.card", isLooking ? h("p.pad.muted", rows.length > 0 && `Not among the newest ${whole(rows.length)}. `, "Looking further…")
             : none(rows.length > 0)));
+        drawn?.();
         isLooking && more();
     }
 
@@ -37,14 +42,16 @@ export function growing({ view, place, count, load, key, at = "created_at", matc
             return;
         }
         more.busy = true;
+        const asked = question;
         try {
-            const mine = turn;
-            const page = await next();
-            // Another question may have been asked meanwhile.
-            if (mine === turn) {
-                const known = new Set(rows.map(row => row[key]));
-                next = page.next;
-                rows.push(...page.rows.filter(row => !known.has(row[key])));
+            // Where the list came anew meanwhile, or is another one, this page does not follow it.
+            for (let mine = -1; next && mine !== turn;) {
+                mine = turn;
+                const page = await next();
+                if (mine === turn) {
+                    next = page.next;
+                    append(rows, page.rows, key);
+                }
             }
         } catch (error) {
             if (error.name !== "AbortError") {
@@ -54,30 +61,44 @@ export function growing({ view, place, count, load, key, at = "created_at", matc
         } finally {
             more.busy = false;
         }
-        draw();
+        asked === question && draw();
     }
 
     const first = resource({
-        ...rest, load, signal, fail: error => replace(place, fault(error, () => first.refresh())),
+        ...rest, signal, fail: error => replace(place, fault(error, () => first.refresh()), rows.length > 0 && view.card),
+        load: async s => {
+            const mine = question;
+            const page = await reach(await load(s), key, fresh => mine !== question || fresh.length >= Math.max(rows.length, back?.rows ?? 0));
+            return { ...page, question: mine };
+        },
         show: page => {
-            const fresh = new Set(page.rows.map(row => row[key]));
-            const oldest = page.rows.at(-1)?.[at] ?? "";
-            // Behind the last page there is nothing: what is not in it is gone.
-            const kept = page.next ? rows.filter(row => !fresh.has(row[key]) && row[at] < oldest) : [];
-            next = kept.length === 0 ? page.next : next;
-            rows = [...page.rows, ...kept].slice(0, RowsMax);
+            if (page.question !== question) {
+                return;
+            }
+            turn++;
+            ({ rows, next } = page);
             draw();
+            if (back) {
+                view.choose(back.at);
+                scrollTo(0, back.y);
+                back = null;
+            }
         },
     });
     return {
         draw,
         refresh: first.refresh,
+        get rows() {
+            return rows;
+        },
 
         // Another question was asked: nothing of the answer before is kept.
         restart() {
+            question++;
             turn++;
             rows = [];
             next = null;
+            back = null;
             return first.refresh();
         },
     };

@@ -32,6 +32,18 @@ export function table({ label, columns, id, href, open, choose }) {
         });
     }
 
+    function mark(index) {
+        order[at]?.line.classList.remove("at");
+        at = index;
+        order[at]?.line.classList.add("at");
+        return order[at];
+    }
+
+    // A row that is opened is the one that the reader is at, also when they come back.
+    body.addEventListener("click", event => {
+        const link = event.target.closest("a.row-link");
+        link && mark(order.findIndex(entry => entry.line.contains(link)));
+    });
     choose && body.addEventListener("click", event => {
         const link = event.target.closest("a.row-link");
         if (link && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
@@ -42,10 +54,12 @@ export function table({ label, columns, id, href, open, choose }) {
 
     return {
         element,
+        label,
         card: h("div.card", element),
 
         update(rows) {
             const ids = new Set();
+            const current = order[at];
             order = rows.map(row => {
                 const key = id(row);
                 ids.add(key);
@@ -60,6 +74,11 @@ export function table({ label, columns, id, href, open, choose }) {
                     shown.delete(key);
                 }
             }
+            if (current) {
+                // Of a row that is gone, the one that stands in its place comes next.
+                const now = order.indexOf(current);
+                at = now < 0 ? Math.min(at, order.length) - 1 : now;
+            }
             order.forEach((entry, i) => {
                 if (body.children[i] !== entry.line) {
                     body.insertBefore(entry.line, body.children[i] ?? null);
@@ -71,12 +90,15 @@ export function table({ label, columns, id, href, open, choose }) {
             if (order.length === 0) {
                 return;
             }
-            order[at]?.line.classList.remove("at");
-            at = Math.max(0, Math.min(order.length - 1, at + step));
-            const { line } = order[at];
-            line.classList.add("at");
+            const { line } = mark(Math.max(0, Math.min(order.length - 1, at + step)));
             line.querySelector(".row-link")?.focus({ preventScroll: true });
             line.scrollIntoView({ block: "nearest" });
+        },
+
+        // Goes to a row by its id, where it is there.
+        choose(key) {
+            const entry = shown.get(key);
+            entry && mark(order.indexOf(entry)).line.querySelector(".row-link")?.focus({ preventScroll: true });
         },
 
         // The row that j and k are at: {line, row}; undefined: none.

@@ -1,0 +1,119 @@
+using System.Text.Json;
+
+using Microsoft.Playwright;
+
+namespace Cowork.Browser.Tests;
+
+/// <summary>Lists that go on while things happen: what they show is what there is, whole and in its order.</summary>
+public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
+{
+    /// <summary>More than two pages of the list of runs.</summary>
+    const int Burst = 120;
+
+    [Fact]
+    public async Task Rows_that_came_while_the_page_could_not_ask_are_between_the_old_ones_and_the_new_ones_and_Back_finds_its_place()
+    {
+        var host = await browsed.Started;
+        var word = "quince" + Guid.NewGuid().ToString("N")[..8];
+        await Say(host, word, 10);
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs?q={word}");
+        tab.Expected = "Failed to load resource";
+        await tab.Page.WaitForFunctionAsync("document.querySelectorAll('main tbody tr').length === 10");
+        await tab["[data-state=live] >> visible=true"].First.WaitForAsync();
+        await tab.Page.RouteAsync("**/runs?*", route => route.AbortAsync());
+        await Say(host, word, Burst);
+        // The rows that were there stay.
+        Assert.Equal(10, await tab["main tbody tr"].CountAsync());
+        await tab.Page.UnrouteAsync("**/runs?*");
+        await Say(host, word, 10);
+        await tab.Page.WaitForFunctionAsync("""
+            count => {
+                scrollTo(0, document.documentElement.scrollHeight);
+                return document.querySelectorAll("main tbody tr .badge[data-status=completed]").length === count;
+            }
+            """, Burst + 20);
+        var shown = await tab["main tbody a.row-link"].EvaluateAllAsync<string[]>("links => links.map(link => link.href.split('/').pop())");
+        var runs = (await host.Http.Get($"/runs?q={word}&limit=200")).Is(200).Json.GetProperty("runs").EnumerateArray().Select(run => run.GetProperty("run_id").GetString()!);
+        Assert.Equal(runs, shown);
+
+        await tab[$"a.row-link[href$='{shown[^20]}']"].ScrollIntoViewIfNeededAsync();
+        await tab[$"a.row-link[href$='{shown[^20]}']"].ClickAsync();
+        await tab["h1 ~ .badge"].First.WaitForAsync();
+        await tab.Page.GoBackAsync();
+        await tab[$"tr.at a[href$='{shown[^20]}']"].WaitForAsync();
+        await tab.Page.WaitForFunctionAsync("scrollY > 1000");
+    }
+
+    [Fact]
+    public async Task A_row_of_a_further_page_goes_when_the_filter_is_not_for_it_any_more()
+    {
+        var host = await browsed.Started;
+        var word = "medlar" + Guid.NewGuid().ToString("N")[..8];
+        var session = await host.Http.NewSession();
+        var call = JsonSerializer.Serialize(new { path = "b.txt", content = word });
+        var waits = (await host.Http.Turn(session, $"/tool write_file {call}")).Is(200)["run_id"];
+        await Say(host, word, 55);
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs?q={word}&status=approval_required,completed");
+        await tab.Page.WaitForFunctionAsync("() => { scrollTo(0, document.documentElement.scrollHeight); return document.querySelectorAll('main tbody tr').length === 56 }");
+        await tab["[data-state=live] >> visible=true"].First.WaitForAsync();
+        (await host.Http.Post($"/runs/{waits}/cancel")).Is(202);
+        await tab[$"a.row-link[href$='{waits}']"].WaitForAsync(new() { State = WaitForSelectorState.Detached });
+        Assert.Equal(55, await tab["main tbody tr"].CountAsync());
+    }
+
+    [Fact]
+    public async Task Of_what_does_not_exist_nothing_is_offered_and_a_search_that_finds_nothing_says_so()
+    {
+        var host = await browsed.Started;
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "runs/run_00000000000000000000000000");
+        tab.Expected = "404";
+        await tab.Shows("no such run");
+        Assert.Equal(0, await tab["main button, main a.button"].CountAsync());
+        await tab.Go("sessions/not-yet");
+        await tab.Shows("no such session");
+        Assert.Equal(0, await tab["main textarea"].CountAsync());
+        await tab.Press("Control+k");
+        await tab.Page.Keyboard.TypeAsync("zzqqzzqq");
+        await tab.Shows("Nothing found");
+        await tab["dialog.palette input"].FillAsync("skill_00000000000000000000000000");
+        await tab[".hits >> text=skill_00000000000000000000000000"].WaitForAsync();
+        await tab.Press("Escape");
+        await tab.Go("feed?q=zzqqzzqq");
+        await tab.Shows("No event is like that");
+    }
+
+    [Fact]
+    public async Task Roles_that_change_while_a_page_is_open_take_effect_and_what_was_being_written_stays()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true });
+        var token = await host.Token("acme", "member");
+        using var member = host.Client(token);
+        using var admin = host.Client(await host.Token("acme", "admin"));
+        var id = (await member.Get("/me")).Is(200)["token_id"];
+        var session = await member.NewSession();
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"sessions/{session}");
+        tab.Expected = "401|403";
+        await tab["#token"].FillAsync(token);
+        await tab.Press("Enter");
+        await tab["#message"].FillAsync("half a sentence");
+        Assert.Equal(0, await tab["nav a >> text=Feed"].CountAsync());
+
+        (await admin.Send(HttpMethod.Patch, $"/tokens/{id}", """{"roles":["member","auditor"]}""")).Is(200);
+        await tab.Page.EvaluateAsync("document.dispatchEvent(new Event('visibilitychange'))");
+        await tab["nav a >> text=Feed"].WaitForAsync();
+        await tab.Page.WaitForFunctionAsync("document.querySelector('#message')?.value === 'half a sentence'");
+
+        (await admin.Send(HttpMethod.Patch, $"/tokens/{id}", """{"roles":["auditor"]}""")).Is(200);
+        await tab["#message"].WaitForAsync(new() { State = WaitForSelectorState.Detached });
+    }
+
+    /// <summary>So many runs, in some sessions at once.</summary>
+    static Task Say(LiveHost host, string word, int count) => Task.WhenAll(Enumerable.Range(0, 5).Select(async part =>
+    {
+        var session = await host.Http.NewSession();
+        for (var i = part; i < count; i += 5)
+        {
+            (await host.Http.Turn(session, $"/say {word} {i}")).Is(200);
+        }
+    }));
+}
