@@ -1,16 +1,18 @@
 // The shell: signs in, shows the navigation, and the page of the address.
-import { get, session } from "./api.js";
+import { ApiError, get, session } from "./api.js";
 import { canSignOut, door, mark, signIn, signOut } from "./auth.js";
 import { h, replace, say } from "./dom.js";
 import { search, startKeys } from "./keys.js";
 import { live } from "./live.js";
 import { find, pages } from "./pages.js";
-import { go, here, startRouter, to } from "./router.js";
+import { backTo, go, here, startRouter, to } from "./router.js";
 import { isOfApproval, me, resource } from "./store.js";
 import { fault } from "./ui/empty.js";
 import { toast } from "./ui/toast.js";
 
 const Themes = ["auto", "light", "dark"];
+// Roles change seldom, and not everybody is told.
+const RolesEvery = 15_000;
 const States = { off: "not connected", connecting: "connecting", live: "live", stale: "stale", refused: "not allowed" };
 
 let leaving = new AbortController();
@@ -97,6 +99,13 @@ function frame() {
             replace(counter, approvals.length === 100 ? "99+" : approvals.length, h("span.sr", " waiting"));
         },
     });
+    const rights = () => JSON.stringify([me.actor, me.roles, me.operations]);
+    const had = rights();
+    const roles = resource({
+        load: me.load, when: event => event.type.startsWith("token_"), every: RolesEvery, signal, gap: 500,
+        show: () => rights() !== had && redraw(),
+    });
+    session.onForbidden = roles.soon;
     return shell;
 }
 
@@ -123,7 +132,11 @@ async function show({ isNew }) {
     }
     title(found.page.title);
     try {
-        const { default: page } = await found.page.load();
+        const { default: page } = await found.page.load().catch(async () => {
+            // Says of itself whether the host answers; if so, it has no such module.
+            await get("/console/config.json", {}, signal);
+            throw new ApiError(0, "outdated", "The host has another version than this console. Load it again in the browser.");
+        });
         if (signal.aborted) {
             return;
         }
@@ -134,9 +147,12 @@ async function show({ isNew }) {
             main.focus({ preventScroll: true });
         }
         await page({ root, signal, params: found.params, query: new URLSearchParams(location.search), title });
+        isNew || signal.aborted || backTo();
     } catch (error) {
         if (!signal.aborted) {
             replace(main, fault(error, () => show({ isNew: false })));
+            // When the host is back, so is the page.
+            live.onState(state => state === "reset" && error.isAway && show({ isNew: false }), signal);
         }
     }
 }
@@ -169,6 +185,24 @@ function begin() {
     replace(document.body, frame());
     live.start();
     show({ isNew: false });
+}
+
+// Who is signed in may do more, or less, than before. What they were writing stays, where it still can be sent.
+async function redraw() {
+    const written = [...main.querySelectorAll("textarea[id]")].filter(field => field.value).map(field => [field.id, field.value, field === document.activeElement]);
+    const y = scrollY;
+    replace(document.body, frame());
+    live.start();
+    toast(`Your roles are others now: ${me.roles.join(", ")}`);
+    await show({ isNew: false });
+    for (const [id, value, isActive] of written) {
+        const field = document.getElementById(id);
+        if (field && !field.value) {
+            field.value = value;
+            isActive && field.focus();
+        }
+    }
+    scrollTo(0, y);
 }
 
 startRouter(show);

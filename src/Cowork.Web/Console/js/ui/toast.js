@@ -4,7 +4,8 @@ import { h } from "../dom.js";
 let room = null;
 
 export function toast(text, { bad = false, action, run } = {}) {
-    room ??= document.body.appendChild(h("div.toasts", { role: "status", "aria-live": "polite" }));
+    // Who signs in again has another document.
+    room = room?.isConnected ? room : document.body.appendChild(h("div.toasts", { role: "status", "aria-live": "polite" }));
     const note = h("div.toast", { class: bad ? "bad" : "" }, h("span", text),
         action && h("button", { type: "button", on: { click: () => { note.remove(); run(); } } }, action));
     room.append(note);
