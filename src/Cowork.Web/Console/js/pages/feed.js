@@ -126,6 +126,11 @@ export default async function page({ root, signal, query }) {
             ? h("span.kind-refused", `${missing.length === 1 ? "One place" : `${missing.length} places`} where events are missing: the first after event ${whole(missing[0])}`)
             : [h("span.kind-proven", "◆"), ` ${whole(first)} to ${whole(last)}: `, foreign === 0 ? `${whole(count)} events, none is missing`
                 : `${whole(count)} events in ${whole(streams)} streams, none is missing; ${whole(foreign)} positions are other tenants'`]);
+        if (count > 0) {
+            frame.classList.toggle("hidden", shown.length === 0 && side.classList.contains("hidden"));
+            replace(none, shown.length === 0 && h("div.card", log.isBegun ? empty("No event is like that", "Take a filter away.")
+                : h("p.pad.muted", `Not among the newest ${whole(count)}. Looking further…`)));
+        }
     }
 
     async function older() {
@@ -160,8 +165,6 @@ export default async function page({ root, signal, query }) {
         if (added.length === 0) {
             return;
         }
-        frame.classList.remove("hidden");
-        replace(none);
         const news = added.filter(matches);
         shown.push(...news);
         if (shown.length > 0 && shown[0].gid < log.first) {

@@ -74,13 +74,18 @@ export default async function page({ root, signal, params, query, title }) {
             made,
             eventsHead, h("div.card", { style: { overflow: "hidden" } }, eventList)), inspector));
 
+    const content = [...root.childNodes];
+
     // What the rest of the console needs of this page: js/verify marks events and says what it found.
     const context = { run, signal, verdict, get events() { return events; }, get details() { return details; }, refresh: load, mark: markAll, head };
 
     const found = resource({
         load: s => get(path`/runs/${run}`, {}, s), when: event => event.run_id === run && event.type !== "output_delta", signal, gap: 300,
-        fail: error => replace(head, h("h1", "Run"), fault(error, () => found.refresh())),
+        // Of what does not exist nothing is offered.
+        fail: error => error.status === 404 ? replace(root, h("ol.crumbs", h("li", h("a", { href: to("runs") }, "Runs")), h("li", run)), h("div.head", h("h1", "Run")), fault(error))
+            : replace(head, h("h1", "Run"), fault(error, () => found.refresh())),
         show: value => {
+            head.isConnected || replace(root, content);
             details = value;
             title(brief(value.message ?? "Run", 60));
             drawHead();

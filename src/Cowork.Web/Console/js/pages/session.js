@@ -14,22 +14,30 @@ export default async function page({ root, signal, params, title }) {
     const count = h("span.muted");
     const list = h("div");
     const composer = h("div");
-    replace(root, head, composer, h("div.section-head.section", h("h2", "Runs"), count), list);
+    const content = [head, composer, h("div.section-head.section", h("h2", "Runs"), count), list];
+    replace(root, content);
     title(params.session);
-    pager(runTable(signal, { withSession: false }), list, count, signal, () => ({ session_id: params.session }),
+    const runs = pager(runTable(signal, { withSession: false }), list, count, signal, () => ({ session_id: params.session }),
         () => empty("Nothing was asked yet", "Each turn of the session is a run.", ["POST", path`/sessions/${params.session}/turn`, { message: "Hello" }]));
     const found = resource({
         load: s => get(path`/sessions/${params.session}`, {}, s), when: event => event.session_id === params.session && event.type.startsWith("session_"), signal,
-        fail: error => replace(head, h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", params.session)), fault(error, () => found.refresh())),
-        show: session => replace(head,
-            h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", id(session.session_id))),
-            h("div.head", h("h1", session.title || session.session_id), h("span.actions",
-                [["artifacts", "Artifacts"], ["files", "Files"], ["scratchpads", "Scratchpads"]].map(([page, word]) => h("a.button", { href: to(page, { session: session.session_id }) }, word)),
-                me.may("listTenantEvents") && h("a.button", { href: to("feed", { session: session.session_id }) }, "Its events"))),
-            h("dl.facts",
-                h("dt", "Folder"), h("dd", h("code", session.workspace_path ?? "–")),
-                h("dt", "Model"), h("dd", session.model ? h("code", session.model) : "the host's default"),
-                h("dt", "Made"), h("dd", time(session.created_at)))),
+        // Of what does not exist nothing is offered.
+        fail: error => replace(error.status === 404 ? root : head, h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", params.session)), fault(error, () => found.refresh())),
+        show: session => {
+            if (!head.isConnected) {
+                replace(root, content);
+                runs.restart();
+            }
+            replace(head,
+                h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", id(session.session_id))),
+                h("div.head", h("h1", session.title || session.session_id), h("span.actions",
+                    [["artifacts", "Artifacts"], ["files", "Files"], ["scratchpads", "Scratchpads"]].map(([page, word]) => h("a.button", { href: to(page, { session: session.session_id }) }, word)),
+                    me.may("listTenantEvents") && h("a.button", { href: to("feed", { session: session.session_id }) }, "Its events"))),
+                h("dl.facts",
+                    h("dt", "Folder"), h("dd", h("code", session.workspace_path ?? "–")),
+                    h("dt", "Model"), h("dd", session.model ? h("code", session.model) : "the host's default"),
+                    h("dt", "Made"), h("dd", time(session.created_at))));
+        },
     });
     if (me.may("takeTurn")) {
         const { models } = await get("/models", {}, signal).catch(() => ({ models: [] }));

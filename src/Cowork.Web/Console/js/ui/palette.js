@@ -6,6 +6,11 @@ import { go, to } from "../router.js";
 import { brief } from "../text.js";
 import { mark } from "./badge.js";
 
+// Ids by what they begin with: the mark, the thing, and the page that has it.
+const Things = {
+    run: ["model", "run", "runs"], sess: ["wait", "session", "sessions"], skill: ["wait", "skill", "skills"], sched: ["wait", "schedule", "schedules"], art: ["tool", "artifact", "artifacts"],
+    sp: ["wait", "scratchpad", "scratchpads"], grp: ["person", "group", "groups"], mem: ["memory", "memory", "memories"], work: ["wait", "work", "works"],
+};
 const Marks = { user: "person", assistant: "model", title: "wait", memory: "memory" };
 
 // pages: [{title, path}] that may be offered.
@@ -15,6 +20,7 @@ export function palette(pages) {
     const field = h("input", {
         type: "search", placeholder: "Words, an id, or a page", "aria-label": "Search", role: "combobox", "aria-controls": "hits", "aria-expanded": "true", "aria-autocomplete": "list", autocomplete: "off",
     });
+    const said = h("p.said.muted.hidden", { role: "status" });
     let hits = [];
     let at = 0;
     const box = h("dialog.palette", { "aria-label": "Search", on: {
@@ -23,7 +29,7 @@ export function palette(pages) {
             box.remove();
         },
         click: event => event.target === box && box.close(),
-    } }, field, list);
+    } }, field, list, said);
 
     function choose(index) {
         at = Math.max(0, Math.min(hits.length - 1, index));
@@ -44,13 +50,26 @@ export function palette(pages) {
         choose(0);
     }
 
+    function tell(text) {
+        said.classList.toggle("hidden", !text);
+        replace(said, text);
+    }
+
+    function byId(q) {
+        const [, prefix] = /^([a-z]+)_\w+$/.exec(q) ?? [];
+        const [kind, note, where] = Object.hasOwn(Things, prefix ?? "") ? Things[prefix] : [];
+        return prefix === "appr" ? [{ kind: "person", text: q, note: "approval", href: to("approvals", { at: q }) }]
+            : pages.some(page => page.path === where) ? [{ kind, text: q, note, href: to(where, q) }]
+            : prefix === "file" && pages.some(page => page.path === "files") ? [{ kind: "wait", text: q, note: "file", href: to("files", { at: q }) }] : [];
+    }
+
     async function look() {
         const q = field.value.trim();
         const low = q.toLowerCase();
         const near = pages.filter(page => page.title.toLowerCase().includes(low)).map(page => ({ kind: "wait", text: page.title, note: "page", href: to(...page.path.split("/").filter(Boolean)) }));
-        const ids = /^run_\w+$/.test(q) ? [{ kind: "model", text: q, note: "run", href: to("runs", q) }] : /^appr_\w+$/.test(q) ? [{ kind: "person", text: q, note: "approval", href: to("approvals", { at: q }) }]
-            : /^sess_\w+$/.test(q) ? [{ kind: "wait", text: q, note: "session", href: to("sessions", q) }] : [];
+        const ids = byId(q);
         show([...ids, ...near]);
+        tell(q.length < 2 && hits.length === 0 && "No page is called so. Words have two letters and more.");
         if (q.length < 2) {
             return;
         }
@@ -61,9 +80,10 @@ export function palette(pages) {
                     kind: Marks[hit.role] ?? "wait", text: brief(hit.snippet, 120), note: hit.at && time(hit.at),
                     href: hit.memory_id ? to("memories", hit.memory_id) : hit.run_id ? to("runs", hit.run_id) : to("sessions", hit.session_id),
                 }))]);
+                tell(hits.length === 0 && "Nothing found in messages, replies, titles of sessions and memories, nor is it the id of a thing.");
             }
         } catch (error) {
-            error.name !== "AbortError" && list.append(h("li.muted", error.message));
+            error.name !== "AbortError" && field.value.trim() === q && tell(error.message);
         }
     }
 
