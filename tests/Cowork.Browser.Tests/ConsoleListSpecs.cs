@@ -14,7 +14,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
     public async Task Rows_that_came_while_the_page_could_not_ask_are_between_the_old_ones_and_the_new_ones_and_Back_finds_its_place()
     {
         var host = await browsed.Started;
-        var word = "quince" + Guid.NewGuid().ToString("N")[..8];
+        const string word = "quincetree";
         await Say(host, word, 10);
         await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs?q={word}");
         tab.Expected = "Failed to load resource";
@@ -48,7 +48,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
     public async Task A_row_of_a_further_page_goes_when_the_filter_is_not_for_it_any_more()
     {
         var host = await browsed.Started;
-        var word = "medlar" + Guid.NewGuid().ToString("N")[..8];
+        const string word = "medlartree";
         var session = await host.Http.NewSession();
         var call = JsonSerializer.Serialize(new { path = "b.txt", content = word });
         var waits = (await host.Http.Turn(session, $"/tool write_file {call}")).Is(200)["run_id"];
