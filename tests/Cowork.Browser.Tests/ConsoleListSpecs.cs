@@ -18,7 +18,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         await Say(host, word, 10);
         await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs?q={word}");
         tab.Expected = "Failed to load resource";
-        await tab.Page.WaitForFunctionAsync("document.querySelectorAll('main tbody tr').length === 10");
+        await tab.Page.WaitForFunctionAsync("() => document.querySelectorAll('main tbody tr').length === 10");
         await tab["[data-state=live] >> visible=true"].First.WaitForAsync();
         await tab.Page.RouteAsync("**/runs?*", route => route.AbortAsync());
         await Say(host, word, Burst);
@@ -41,7 +41,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         await tab["h1 ~ .badge"].First.WaitForAsync();
         await tab.Page.GoBackAsync();
         await tab[$"tr.at a[href$='{shown[^20]}']"].WaitForAsync();
-        await tab.Page.WaitForFunctionAsync("scrollY > 1000");
+        await tab.Page.WaitForFunctionAsync("() => scrollY > 1000");
     }
 
     [Fact]
@@ -101,7 +101,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         (await admin.Send(HttpMethod.Patch, $"/tokens/{id}", """{"roles":["member","auditor"]}""")).Is(200);
         await tab.Page.EvaluateAsync("document.dispatchEvent(new Event('visibilitychange'))");
         await tab["nav a >> text=Feed"].WaitForAsync();
-        await tab.Page.WaitForFunctionAsync("document.querySelector('#message')?.value === 'half a sentence'");
+        await tab.Page.WaitForFunctionAsync("() => document.querySelector('#message')?.value === 'half a sentence'");
 
         (await admin.Send(HttpMethod.Patch, $"/tokens/{id}", """{"roles":["auditor"]}""")).Is(200);
         await tab["#message"].WaitForAsync(new() { State = WaitForSelectorState.Detached });

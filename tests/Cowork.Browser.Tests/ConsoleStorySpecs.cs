@@ -35,7 +35,7 @@ public sealed class ConsoleStorySpecs(Chromium chromium)
         await Take(tab, "run");
 
         await tab.Go("approvals");
-        await tab["article [aria-label^='What would change'], article .diff"].First.WaitForAsync();
+        await tab["article [aria-label^='What would']"].First.WaitForAsync();
         await Take(tab, "approvals");
 
         await tab.Go("feed");

@@ -24,7 +24,7 @@ public sealed class ConsoleTenantSpecs(Chromium chromium)
         await tab["h1 >> text=Overview"].WaitForAsync();
         foreach (var (path, shown) in (IEnumerable<(string, string)>)[
             ("", $"/fail {mine}"), ("runs", $"/fail {mine}"), ("sessions", "plan"), ("sessions/plan", $"/fail {mine}"), ("runs/" + me.Run, $"{mine}.txt"), ("approvals", $"{mine}.txt"),
-            ("feed", mine), ("runs/" + them.Run, "Try again")])
+            ("feed", mine), ("runs/" + them.Run, "There is no such run.")])
         {
             await tab.Go(path);
             await tab["main"].GetByText(shown).First.WaitForAsync();
