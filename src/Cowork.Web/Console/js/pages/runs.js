@@ -10,7 +10,7 @@ import { brief } from "../text.js";
 import { badge } from "../ui/badge.js";
 import { removable } from "../ui/chips.js";
 import { empty, fault } from "../ui/empty.js";
-import { append, reach, RowsMax } from "../ui/growth.js";
+import { append, follow, reach, RowsMax } from "../ui/growth.js";
 import { table } from "../ui/table.js";
 
 const Statuses = ["queued", "running", "approval_required", "completed", "failed", "cancelled"];
@@ -228,16 +228,11 @@ export function pager(view, list, head, signal, query, none = null) {
         further.busy = true;
         const asked = question;
         try {
-            // Where the list came anew meanwhile, or is another one, this page does not follow it.
-            for (let mine = -1; next && mine !== turn;) {
-                mine = turn;
-                const page = await next();
-                if (mine === turn) {
-                    next = page.next;
-                    append(rows, page.rows, "run_id");
-                    page.rows.some(row => heard.has(row.run_id)) && first.soon();
-                }
-            }
+            await follow({ next: () => next, turn: () => turn, take(page) {
+                next = page.next;
+                append(rows, page.rows, "run_id");
+                page.rows.some(row => heard.has(row.run_id)) && first.soon();
+            } });
             if (asked === question) {
                 draw();
                 // The foot may be in sight still, which the browser does not tell again.

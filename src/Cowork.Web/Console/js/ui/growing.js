@@ -4,7 +4,7 @@ import { whole } from "../format.js";
 import { keepPlace, placeOf } from "../router.js";
 import { resource } from "../store.js";
 import { fault } from "./empty.js";
-import { append, reach, RowsMax } from "./growth.js";
+import { append, follow, reach, RowsMax } from "./growth.js";
 
 // view: the table(); place: where it stands, or what is said instead; count: where the number of rows is said.
 // load(signal): {rows, next} as pages() answers. key: the member of a row that names it.
@@ -44,15 +44,10 @@ export function growing({ view, place, count, load, key, matches = () => null, n
         more.busy = true;
         const asked = question;
         try {
-            // Where the list came anew meanwhile, or is another one, this page does not follow it.
-            for (let mine = -1; next && mine !== turn;) {
-                mine = turn;
-                const page = await next();
-                if (mine === turn) {
-                    next = page.next;
-                    append(rows, page.rows, key);
-                }
-            }
+            await follow({ next: () => next, turn: () => turn, take(page) {
+                next = page.next;
+                append(rows, page.rows, key);
+            } });
         } catch (error) {
             if (error.name !== "AbortError") {
                 replace(view.card.isConnected ? foot : place, fault(error, again ?? more));

@@ -16,6 +16,16 @@ export async function reach(page, key, isEnough) {
     return { rows, next };
 }
 
+// Takes the page that follows. Where the list came anew meanwhile, or is another one, the page that was asked for does not follow it, and that of the new one is asked for.
+// next(): asks for the page; null: there is none. turn(): another number whenever the list came anew.
+export async function follow({ next, turn, take }) {
+    for (let mine = -1; next() && mine !== turn();) {
+        mine = turn();
+        const page = await next()();
+        mine === turn() && take(page);
+    }
+}
+
 // Rows of a further page.
 export function append(rows, more, key) {
     const known = new Set(rows.map(row => row[key]));
