@@ -30,7 +30,13 @@ public sealed class ConsoleArtifactSpecs(Chromium chromium, BrowsedHost browsed)
         await shown.GetByText("Friday at nine.").WaitForAsync();
         await tab["button.chip >> text=Source"].ClickAsync();
         await tab["[aria-label='Source of report.html'] >> text=stolen"].WaitForAsync();
+        await tab.Press("k");
+        await tab.Press("Enter");
+        await tab["tr.shown >> text=version 2"].WaitForAsync();
+        await tab.Press("[");
+        await tab["tr.shown >> text=version 1"].WaitForAsync();
         await tab.Press("]");
+        await tab["tr.shown >> text=version 2"].WaitForAsync();
         await tab["a >> text=the step"].First.ClickAsync();
         await tab.Page.WaitForURLAsync($"**/runs/{run}?*step=*");
         await tab["[aria-label='The step'] h2 >> text=write_file"].WaitForAsync();

@@ -71,12 +71,14 @@ public sealed class ConsoleCompareSpecs(Chromium chromium, BrowsedHost browsed)
         var runs = new[] { await Written(host, session, "nine"), await Written(host, session, "nine") };
         await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs?session_id={session}");
         await tab["tbody tr >> nth=1"].WaitForAsync();
+        Assert.Equal("1", await tab[".pick input"].First.EvaluateAsync<string>("box => getComputedStyle(box).opacity"));
         await tab.Press("j");
         await tab.Press("c");
         await tab.Shows("One run is chosen.");
         await tab.Press("j");
         await tab.Press("c");
-        await tab["a >> text=Compare >> visible=true"].Last.ClickAsync();
+        await tab.Shows("Two runs are chosen.");
+        await tab.Press("d");
         await tab.Page.WaitForURLAsync($"**/compare?left={runs[0]}&right={runs[1]}");
         // One is chosen on its page, the other one in the list.
         await tab.Go($"compare?left={runs[0]}");

@@ -62,6 +62,37 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
+    public async Task What_names_a_row_can_be_read_beside_long_texts_and_what_is_cut_is_whole_in_its_title()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession($"long-{(await host.Http.NewSession())[^12..]}-{new string('x', 100)}");
+        (await host.Http.Turn(session, "/say quarterly figures of the northern region")).Is(200);
+        await ConsoleFileSpecs.Upload(host, session, "quarterly-figures-of-the-northern-region.csv", "text/csv", "a;b\n1;2\n");
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "");
+        foreach (var path in (string[])[$"runs?session_id={session}", $"files?session={session}", $"sessions?q={session}"])
+        {
+            await tab.Go(path);
+            await tab["main tbody tr"].First.WaitForAsync();
+            foreach (var width in (int[])[380, 1600, 1280])
+            {
+                await tab.Page.SetViewportSizeAsync(width, 900);
+                var cut = await tab.Page.EvaluateAsync<string>("""
+                    () => [...document.querySelectorAll("main .table-wrap")].filter(table => table.offsetWidth > 0)
+                        .map(table => table.scrollWidth > table.clientWidth ? "wider than its place" : table.querySelector("a.row-link").clientWidth < 110 ? "cut" : "").join("")
+                    """);
+                Assert.True(cut == "", $"{path}, {width}: {cut}");
+            }
+        }
+        await tab["[aria-label=Sessions] a.row-link"].HoverAsync();
+        Assert.Equal(session, await tab["[aria-label=Sessions] a.row-link"].GetAttributeAsync("title"));
+        // What has a title of its own lies above the row's link, and leads there.
+        await tab["[aria-label=Sessions] td.text .cut"].Last.HoverAsync();
+        Assert.Contains(session, await tab["[aria-label=Sessions] td.text .cut"].Last.GetAttributeAsync("title"), StringComparison.Ordinal);
+        await tab["[aria-label=Sessions] td.text .cut"].Last.ClickAsync();
+        await tab.Page.WaitForURLAsync($"**/sessions/{session}");
+    }
+
+    [Fact]
     public async Task Of_what_does_not_exist_nothing_is_offered_and_a_search_that_finds_nothing_says_so()
     {
         var host = await browsed.Started;

@@ -58,6 +58,29 @@ public sealed class ConsoleSkillSpecs(Chromium chromium, BrowsedHost browsed)
         await tab["[aria-label=Template] .added >> text=in one table"].WaitForAsync();
     }
 
+    [Fact]
+    public async Task The_keyboard_goes_through_the_versions_and_then_through_the_runs()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        var skill = await New(host, "walk", "/say Hello {name}.\n");
+        await Version(host, skill, "/say Good day {name}.\n");
+        (await host.Http.Post($"/skills/{skill}/run", JsonSerializer.Serialize(new { session_id = session, @params = new { name = "Mara" } }))).Is(200);
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"skills/{skill}");
+        await tab["[aria-label=Versions] tr.shown >> text=version 2"].WaitForAsync();
+        await tab["[aria-label=Runs] tbody tr >> text=Good day Mara"].WaitForAsync();
+        await tab.Press("j");
+        await tab["[aria-label=Versions] tr.at >> text=version 1"].WaitForAsync();
+        await tab.Press("j");
+        await tab["[aria-label=Runs] tr.at >> text=Good day Mara"].WaitForAsync();
+        Assert.Equal(1, await tab["main tr.at"].CountAsync());
+        await tab.Press("k");
+        await tab["[aria-label=Versions] tr.at >> text=version 1"].WaitForAsync();
+        await tab.Press("Enter");
+        await tab["h2 >> text=Runs of exactly version 1"].WaitForAsync();
+        await tab["[aria-label=Versions] tr.shown >> text=version 1"].WaitForAsync();
+    }
+
     static async Task<string> New(LiveHost host, string name, string template) => (await host.Http.Post(
         "/skills", JsonSerializer.Serialize(new { name = $"{name}-{(await host.Http.NewSession())[^12..]}", prompt_template = template }))).Is(201)["skill_id"];
 

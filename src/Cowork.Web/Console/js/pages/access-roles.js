@@ -40,8 +40,8 @@ export default async function show({ content, count, signal, query }) {
         label: "Operations and the roles that they need", id: row => row.operation,
         columns: [
             { title: "Does", fill: true, show: row => [row.summary, row.for_operators && h("span.faint", " (of the operators' tenant)")] },
-            { title: "Operation", hide: true, nowrap: true, show: row => h("code.muted", row.operation) },
-            { title: "Request", hide: true, nowrap: true, show: row => h("code.muted.route", `${row.method} ${row.path}`) },
+            { title: "Operation", hide: true, text: true, show: row => h("code.muted", row.operation) },
+            { title: "Request", hide: true, text: true, show: row => h("code.muted", `${row.method} ${row.path}`) },
             ...roles.map(role => ({
                 title: role, class: "tick", show: row => row.roles.length === 0 ? h("span.faint", h("span", { "aria-hidden": "true" }, "·"), h("span.sr", "everybody"))
                     : has(row, role) ? h("span.kind-proven", mark("proven"), h("span.sr", "yes")) : h("span.sr", "no"),

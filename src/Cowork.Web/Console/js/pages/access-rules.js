@@ -26,7 +26,7 @@ export default async function show({ content, count, signal, query }) {
         label: "Rules, in their order", id: row => row.name,
         columns: [
             { title: "#", num: true, show: row => h("span.faint", String(row.number)) },
-            { title: "Rule", nowrap: true, show: row => h("code", row.name) },
+            { title: "Rule", name: true, show: row => h("code", row.name) },
             { title: "Outcome", show: row => badge(row.outcome) },
             { title: "Of the call", nowrap: true, show: row => row.decides
                 ? h("b.decides", mark(row.outcome === "allow" ? "proven" : row.outcome === "deny" ? "refused" : "person"), " decides") : row.matches ? h("span.muted", "matches")
@@ -178,7 +178,7 @@ function simulation(rules, signal) {
         const changes = table({
             label: "What would be different", id: row => `${row.tool} ${row.before} ${row.after}`,
             columns: [
-                { title: "Tool", nowrap: true, show: row => h("code", row.tool) }, { title: "Was", show: row => badge(row.before) },
+                { title: "Tool", name: true, show: row => h("code", row.tool) }, { title: "Was", show: row => badge(row.before) },
                 { title: "Would be", show: row => badge(row.after) },
                 { title: "", fill: true, hide: true, show: () => "" }, { title: "Calls", num: true, show: row => whole(row.calls) },
             ],
@@ -187,7 +187,7 @@ function simulation(rules, signal) {
         const examples = table({
             label: "Calls that would be decided otherwise", id: row => row.event_id, href: row => row.run_id ? to("runs", row.run_id) : to("feed"),
             columns: [
-                { title: "Call", nowrap: true, link: true, show: row => h("code", row.tool) },
+                { title: "Call", link: true, show: row => h("code", row.tool) },
                 { title: "Was", show: row => [badge(row.before), " ", h("code.muted", row.rule_before)] },
                 { title: "Would be", show: row => [badge(row.after), " ", h("code.muted", row.rule_after ?? "")] },
                 { title: "Touching", fill: true, hide: true, show: row => h("span.mono.muted", row.paths.join(" ")) },

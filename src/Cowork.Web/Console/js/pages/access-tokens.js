@@ -25,12 +25,12 @@ export default async function show({ content, count, actions, signal, query }) {
     const view = table({
         label: "API tokens", id: row => row.token_id, open,
         columns: [
-            { title: "Name", nowrap: true, show: row => h("button.quiet.row-link", { type: "button", on: { click: () => open(row) } }, row.name) },
-            { title: "User", nowrap: true, show: row => row.user },
+            { title: "Name", name: true, show: row => h("button.quiet.row-link.cut", { type: "button", on: { click: () => open(row) } }, row.name) },
+            { title: "User", text: true, hide: true, show: row => row.user },
             { title: "Roles", fill: true, show: row => row.roles.map(role => h("span.role", role)) },
-            { title: "From", hide: true, nowrap: true, show: row => row.addresses
+            { title: "From", hide: true, text: true, show: row => row.addresses
                 ? h("code.muted", row.addresses.length === 1 ? row.addresses[0] : `${row.addresses.length} networks`) : h("span.faint", "anywhere") },
-            { title: "By", hide: true, nowrap: true, show: row => h("code.muted", row.created_by) },
+            { title: "By", hide: true, text: true, show: row => h("code.muted", row.created_by) },
             { title: "Used", num: true, hide: true, show: row => row.last_used_at ? h("span.muted", age(row.last_used_at)) : h("span.faint", "never") },
             { title: "Ends", num: true, show: row => endOf(row) },
         ],

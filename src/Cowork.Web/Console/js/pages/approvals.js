@@ -207,10 +207,10 @@ function history(list, signal) {
         columns: [
             { title: "Decision", show: row => badge(row.status) },
             { title: "Call", fill: true, link: true, show: row => [h("b", row.tool_name), " ", h("span.muted", row.reason)] },
-            { title: "By", nowrap: true, hide: true, show: row => h("code.muted", row.decided_by ?? "–") },
-            { title: "Note", hide: true, show: row => h("span.muted", row.decision_note ?? "") },
-            { title: "Rule", nowrap: true, hide: true, show: row => h("code.muted", row.rule) },
-            { title: "Session", nowrap: true, hide: true, show: row => h("span.muted", row.session_id) },
+            { title: "By", text: true, hide: true, show: row => h("code.muted", row.decided_by ?? "–") },
+            { title: "Note", text: true, hide: true, show: row => h("span.muted", row.decision_note ?? "") },
+            { title: "Rule", text: true, hide: true, show: row => h("code.muted", row.rule) },
+            { title: "Session", text: true, hide: true, show: row => h("span.muted", row.session_id) },
             { title: "Decided", num: true, show: row => h("span.muted", time(row.decided_at ?? row.expires_at)) },
         ],
     });

@@ -2,7 +2,7 @@
 import { bytes as bytesOf, get, path } from "../api.js";
 import { h, renew, replace } from "../dom.js";
 import { bytes, shortHash, shortId, time, whole } from "../format.js";
-import { pageKeys, versionKeys } from "../keys.js";
+import { listKeys, pageKeys, versionKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { resource } from "../store.js";
 import { brief } from "../text.js";
@@ -35,6 +35,7 @@ export default async function page({ root, signal, params, query, title }) {
         ],
     });
     replace(root, head, view.card, shown);
+    listKeys(view, signal);
     pageKeys([
         ...versionKeys(() => versions, () => at, choose),
         { key: "d", does: "What changed", run: () => toggle() },
@@ -77,9 +78,7 @@ export default async function page({ root, signal, params, query, title }) {
         renew(head, crumbs(), h("div.head", h("h1", nameOf()), h("code.muted", details.path), h("span.actions",
             before && h("button", { type: "button", "aria-pressed": isDiff, on: { click: toggle } }, "What changed"),
             row && h("button", { type: "button", on: { click: () => blobOf(row).then(blob => save(blob, nameOf())).catch(error => toast(error.message, { bad: true })) } }, "Save"))));
-        for (const line of view.element.querySelectorAll("tbody tr")) {
-            line.classList.toggle("at", line.querySelector("a")?.textContent === `version ${whole(at)}`);
-        }
+        view.shows(at);
         if (!row) {
             replace(shown, h("p.note.section", "There is no such version."));
             return;

@@ -4,7 +4,6 @@ import { debounce, h, replace } from "../dom.js";
 import { bytes, shortHash, time, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
-import { brief } from "../text.js";
 import { removable } from "../ui/chips.js";
 import { empty } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
@@ -39,8 +38,8 @@ export function artifactList(list, count, signal, filter, { withSession = true }
         label: "Artifacts", id: row => row.artifact_id, href: row => to("artifacts", row.artifact_id),
         columns: [
             { title: "Path", fill: true, link: true, show: row => row.path },
-            withSession && { title: "Session", nowrap: true, hide: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, brief(row.session_id, 28)) },
-            { title: "Type", nowrap: true, hide: true, show: row => h("code.muted", row.media_type) },
+            withSession && { title: "Session", text: true, hide: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, row.session_id) },
+            { title: "Type", text: true, hide: true, show: row => h("code.muted", row.media_type) },
             { title: "Version", num: true, hide: true, show: row => whole(row.version) },
             { title: "Size", num: true, show: row => bytes(row.bytes) },
             { title: "Written by", nowrap: true, hide: true, show: row => row.run_id

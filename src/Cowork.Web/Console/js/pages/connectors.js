@@ -35,8 +35,8 @@ export default async function page({ root, signal, query }) {
     const view = table({
         label: "Connections", id: row => row.id, open,
         columns: [
-            { title: "Connection", nowrap: true, show: row => h("button.quiet.row-link", { type: "button", on: { click: () => open(row) } }, row.name) },
-            { title: "Source", nowrap: true, hide: true, show: row => nameOf(row.spec_id) },
+            { title: "Connection", name: true, show: row => h("button.quiet.row-link.cut", { type: "button", on: { click: () => open(row) } }, row.name) },
+            { title: "Source", text: true, hide: true, show: row => nameOf(row.spec_id) },
             { title: "State", nowrap: true, show: stateOf },
             { title: "", fill: true, hide: true, show: row => h("span.muted", row.status_detail ?? "") },
             { title: "Asked", num: true, hide: true, show: row => row.checked_at ? h("span.muted", age(row.checked_at)) : h("span.faint", "never") },

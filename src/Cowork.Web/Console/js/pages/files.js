@@ -13,7 +13,7 @@ import { confirm } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { preview, save } from "../ui/preview.js";
-import { table } from "../ui/table.js";
+import { inTurn, table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 import { artifactList } from "./artifacts.js";
 
@@ -28,6 +28,11 @@ export const isOfFile = event => event.type.startsWith("file_");
 export function sessionOf(conversation) {
     const rest = conversation.slice("conv_".length);
     return Key.test(rest) ? `sess_${rest}` : rest;
+}
+
+function ofWhat(file) {
+    return file.conversation_id ? h("a.above.muted", { href: to("sessions", sessionOf(file.conversation_id)) }, sessionOf(file.conversation_id))
+        : h("span.muted", file.project_id ? `project ${shortId(file.project_id)}` : "all");
 }
 
 export default async function page({ root, signal, query }) {
@@ -53,16 +58,16 @@ export default async function page({ root, signal, query }) {
         label: "Files", id: row => row.id, href: row => to("files", { at: row.id, session }), choose: row => choose(row.id),
         columns: [
             { title: "Name", fill: true, link: true, show: row => row.name },
-            { title: "Type", nowrap: true, hide: true, show: row => h("code.muted", row.mime_type) },
+            { title: "Type", text: true, hide: "early", show: row => h("code.muted", row.mime_type) },
             { title: "Text", hide: true, show: row => tag(...Texts[row.status] ?? ["wait", row.status]) },
             { title: "Size", num: true, show: row => bytes(row.size) },
-            { title: "Of", nowrap: true, hide: true, show: row => row.conversation_id ? h("a.above.muted", { href: to("sessions", sessionOf(row.conversation_id)) }, brief(sessionOf(row.conversation_id), 24))
-                : h("span.muted", row.project_id ? `project ${shortId(row.project_id)}` : "all") },
+            { title: "Of", text: true, hide: "early", show: ofWhat },
             { title: "Given", num: true, show: row => h("span.muted", time(row.created_at)) },
         ],
     });
+    let madeView = null;
     drawMade();
-    listKeys(view, signal);
+    listKeys(inTurn(() => [view, madeView]), signal);
     pageKeys([{ key: "s", does: "Save the file", run: () => side.querySelector("button[data-save]")?.click() }], signal);
     mayGive && pageKeys([{ key: "n", does: "Upload files", run: () => given.click() }], signal);
 
@@ -89,6 +94,7 @@ export default async function page({ root, signal, query }) {
 
     async function inspect() {
         const row = source.rows.find(each => each.id === at);
+        view.shows(row ? at : null);
         const signature = row ? `${row.id} ${row.status}` : "";
         if (inspect.of === signature) {
             return;
@@ -104,6 +110,7 @@ export default async function page({ root, signal, query }) {
             h("button", { type: "button", data: { save: "" }, on: { click: () => content().then(blob => save(blob, row.name)).catch(error => toast(error.message, { bad: true })) } }, "Save"),
             me.may("deleteFile") && h("button.danger", { type: "button", on: { click: () => forget(row) } }, "Delete")),
             h("dl.facts", h("dt", "Id"), h("dd", id(row.id)), h("dt", "Type"), h("dd.mono", row.mime_type), h("dt", "Size"), h("dd", bytes(row.size)),
+                h("dt", "Of"), h("dd", ofWhat(row)),
                 row.status_detail && [h("dt", "Text"), h("dd", row.status_detail)], row.status_code && [h("dt", "Because"), h("dd.mono", row.status_code)]),
             h("h3", { style: { margin: "14px 0 4px" } }, "Content"), slot);
         try {
@@ -117,13 +124,14 @@ export default async function page({ root, signal, query }) {
     function drawMade() {
         const all = h("a.small.muted", { href: to("artifacts", { session }) }, session ? "As a page" : "What agents made");
         if (!session) {
+            madeView = null;
             replace(made, h("p", all));
             return;
         }
         const number = h("span.muted");
         const found = h("div");
         replace(made, h("section", { "aria-labelledby": "made" }, h("div.section-head", h("h2", { id: "made" }, "What its runs made"), number, h("span.actions", all)), found));
-        artifactList(found, number, signal, () => ({ session, q: "" }), { withSession: false });
+        ({ table: madeView } = artifactList(found, number, signal, () => ({ session, q: "" }), { withSession: false }));
     }
 
     async function upload(files) {

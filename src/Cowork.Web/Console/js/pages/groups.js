@@ -35,7 +35,7 @@ export default async function page({ root, signal, query }) {
             { title: "State", show: row => badge(row.status) },
             { title: "Title", fill: true, link: true, show: row => row.title },
             { title: "Seen by", hide: true, nowrap: true, show: row => row.is_private ? tag("person", "members only") : h("span.muted", "anyone of the tenant") },
-            { title: "Agents", hide: true, nowrap: true, show: row => h("span.muted", row.agents.map(agent => `@${agent.nickname ?? agent.agent_id}`).join(" ")) },
+            { title: "Agents", hide: true, text: true, show: row => h("span.muted", row.agents.map(agent => `@${agent.nickname ?? agent.agent_id}`).join(" ")) },
             { title: "Members", num: true, show: row => whole(row.members.length) },
             { title: "Last change", num: true, hide: true, show: row => h("span.muted", time(row.updated_at)) },
         ],

@@ -53,7 +53,7 @@ export default async function page({ root, signal, query }) {
     const projections = table({
         label: "How far projections have come", id: row => row.name,
         columns: [
-            { title: "Projection", nowrap: true, show: row => h("code", row.name) },
+            { title: "Projection", name: true, show: row => h("code", row.name) },
             { title: "State", show: row => row.parked ? tag("refused", "parked") : row.lag_events > LagMax ? tag("person", "behind") : row.lag_events > 0
                 ? tag("model", "following") : tag("proven", "up to date") },
             { title: "", fill: true, hide: true, show: row => row.parked ? h("span.kind-refused", row.parked.error) : "" },
@@ -81,7 +81,7 @@ export default async function page({ root, signal, query }) {
     const jobs = table({
         label: "Jobs by kind", id: row => row.kind,
         columns: [
-            { title: "Kind", nowrap: true, show: row => h("code", row.kind) },
+            { title: "Kind", name: true, show: row => h("code", row.kind) },
             { title: "Waiting", num: true, show: row => row.waiting === 0 ? h("span.faint", "0") : whole(row.waiting) },
             { title: "Being done", num: true, hide: true, show: row => row.held === 0 ? h("span.faint", "0") : h("span.kind-model", whole(row.held)) },
             { title: "Planned", num: true, show: row => row.later === 0 ? h("span.faint", "0") : whole(row.later) },
@@ -105,9 +105,9 @@ export default async function page({ root, signal, query }) {
     const dead = table({
         label: "Jobs that were given up", id: row => row.id, open: row => show(row),
         columns: [
-            { title: "Kind", nowrap: true, show: row => h("button.quiet.row-link", { type: "button", on: { click: () => show(row) } }, h("code", row.kind)) },
+            { title: "Kind", name: true, show: row => h("button.quiet.row-link.cut", { type: "button", on: { click: () => show(row) } }, h("code", row.kind)) },
             { title: "Why", fill: true, show: row => [row.message, " ", h("span.faint", row.exception)] },
-            { title: "Tenant", hide: true, nowrap: true, show: row => row.org_id },
+            { title: "Tenant", hide: true, text: true, show: row => row.org_id },
             { title: "Tries", num: true, hide: true, show: row => whole(row.attempts) },
             { title: "Given up", num: true, hide: true, show: row => h("span.muted", age(row.sent_at)) },
             mayMend && { title: "", num: true, show: row => h("button.above", { type: "button", "aria-label": `Try again: ${row.kind}`, on: { click: () => replay([row]) } },

@@ -45,7 +45,7 @@ export default async function page({ root, signal, query }) {
             { title: "Kind", nowrap: true, show: row => row.kind ? kindBadge(row.kind) : tag("memory", "found") },
             { title: "Memory", fill: true, link: true, show: row => brief(row.content, 300) },
             { title: "From", hide: true, nowrap: true, show: origin },
-            { title: "Session", hide: true, nowrap: true, show: row => row.session_id ? h("a.above.muted", { href: to("sessions", row.session_id) }, brief(row.session_id, 28))
+            { title: "Session", hide: true, text: true, show: row => row.session_id ? h("a.above.muted", { href: to("sessions", row.session_id) }, row.session_id)
                 : h("span.faint", "–") },
             { title: "Written", num: true, show: row => h("span.muted", time(row.updated_at)) },
         ],

@@ -8,7 +8,7 @@ import { isOfApproval, isOfRun, resource } from "../store.js";
 import { badge, mark } from "../ui/badge.js";
 import { bars, legend } from "../ui/charts.js";
 import { empty, fault } from "../ui/empty.js";
-import { table } from "../ui/table.js";
+import { inTurn, table } from "../ui/table.js";
 
 const Shown = 8;
 // Figures are the tenant's; events of runs come to who sees their sessions.
@@ -40,20 +40,21 @@ export default async function page({ root, signal }) {
         columns: [
             { title: "Waits", show: row => age(row.created_at, { suffix: "" }), nowrap: true },
             { title: "Call", fill: true, link: true, show: row => [h("b", row.tool_name), " ", h("span.muted", row.reason)] },
-            { title: "Session", hide: true, nowrap: true, show: row => h("span.muted", row.session_id) },
-            { title: "Rule", hide: true, nowrap: true, show: row => h("code.muted", row.rule) },
+            { title: "Session", hide: true, text: true, show: row => h("span.muted", row.session_id) },
+            { title: "Rule", hide: true, text: true, show: row => h("code.muted", row.rule) },
             { title: "Expires", num: true, show: row => h("span.muted", left(row.expires_at)) },
         ],
     });
     const more = h("div.more.hidden");
     inbox.card.append(more);
-    listKeys(inbox, signal);
+    listKeys(inTurn(() => [inbox, goingOn, failedLately, slotted]), signal);
     resource({
         load: s => get("/approvals", { limit: 1000 }, s), when: isOfApproval, signal, fail: error => replace(waiting, fault(error)),
         show: ({ approvals }) => {
             // The oldest on top: it has waited longest.
             const rows = approvals.toReversed();
             if (rows.length === 0) {
+                inbox.update([]);
                 replace(waiting, h("p.card.pad.muted", mark("proven"), " Nothing waits for a person."));
                 return;
             }
@@ -118,12 +119,12 @@ export default async function page({ root, signal }) {
     const runColumns = [
         { title: "State", show: row => badge(row.status) },
         { title: "Message", fill: true, link: true, show: row => row.message },
-        { title: "Session", hide: true, nowrap: true, show: row => h("span.muted", row.session_id) },
+        { title: "Session", hide: true, text: true, show: row => h("span.muted", row.session_id) },
     ];
-    list(going, "Runs that go on", { status: "running,queued", limit: Shown }, [...runColumns, { title: "Since", num: true, show: row => h("span.muted", age(row.started_at ?? row.created_at, { suffix: "" })) }],
+    const goingOn = list(going, "Runs that go on", { status: "running,queued", limit: Shown }, [...runColumns, { title: "Since", num: true, show: row => h("span.muted", age(row.started_at ?? row.created_at, { suffix: "" })) }],
         () => h("p.card.pad.muted", "Nothing runs at the moment."), signal);
-    list(failed, "Runs that failed", { status: "failed", limit: Shown },
-        [...runColumns.slice(1), { title: "Why", hide: true, nowrap: true, show: row => h("code.kind-refused", row.error?.code ?? "–") }, { title: "Asked", num: true, show: row => time(row.created_at) }],
+    const failedLately = list(failed, "Runs that failed", { status: "failed", limit: Shown },
+        [...runColumns.slice(1), { title: "Why", hide: true, text: true, show: row => h("code.kind-refused", row.error?.code ?? "–") }, { title: "Asked", num: true, show: row => time(row.created_at) }],
         () => h("p.card.pad.muted", "No run has failed."), signal);
 
     let slotted = null;
@@ -131,6 +132,7 @@ export default async function page({ root, signal }) {
         load: s => get("/schedules/upcoming", { limit: Shown }, s), when: event => event.type.startsWith("schedule"), signal, fail: error => replace(next, fault(error)),
         show: ({ slots }) => {
             if (slots.length === 0) {
+                slotted?.update([]);
                 replace(next, h("div.card", empty("No schedule is active", "A schedule runs a skill, or a prompt, at planned times.",
                     ["POST", "/api/v1/schedules", { project_id: "proj_00000000000000000000000000", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin", prompt: "What is new?" }])));
                 return;
@@ -166,4 +168,5 @@ function list(into, label, query, columns, none, signal) {
             replace(into, runs.length === 0 ? none() : view.card);
         },
     });
+    return view;
 }

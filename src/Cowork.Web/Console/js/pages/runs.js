@@ -31,7 +31,10 @@ export default async function page({ root, signal, query }) {
     replace(root, h("div.head", h("h1", "Runs"), head), bar(), list, picks?.bar);
     const view = runTable(signal, { picks });
     const more = pager(view, list, head, signal, () => ({ status: [...state.status], q: state.q, ...filters }));
-    picks && pageKeys([{ key: "c", does: "Choose the row, to compare two", run: () => view.current()?.line.querySelector(".pick input")?.click() }], signal);
+    picks && pageKeys([
+        { key: "c", does: "Choose the row, to compare two", run: () => view.current()?.line.querySelector(".pick input")?.click() },
+        { key: "d", does: "Compare the two that are chosen", run: () => picks.bar.querySelector("a")?.click() },
+    ], signal);
 
     function bar() {
         const search = h("input", { type: "search", placeholder: "Words of messages and replies", "aria-label": "Words of messages and replies", value: state.q, data: { search: "" } });
@@ -70,7 +73,7 @@ function picker(signal) {
         bar.classList.toggle("hidden", picked.length === 0);
         const [left, right] = picked.toSorted();
         replace(bar, h("span", picked.length === 1 ? "One run is chosen. Choose the one to compare it with." : "Two runs are chosen."),
-            picked.length === 2 && h("a.button.primary", { href: to("compare", { left, right }) }, "Compare"),
+            picked.length === 2 && h("a.button.primary", { href: to("compare", { left, right }) }, "Compare ", h("kbd.button-kbd", "d")),
             h("button.quiet", { type: "button", on: { click: () => {
                 picked.length = 0;
                 boxes().forEach(box => box.checked = false);
@@ -103,8 +106,8 @@ export function runTable(signal, { withSession = true, href = row => to("runs", 
                 type: "checkbox", data: { run: row.run_id }, checked: picks.has(row.run_id), "aria-label": `Compare ${brief(row.message || row.run_id, 60)}`, on: { change: () => picks.toggle(row.run_id) } }) },
             { title: "State", show: row => badge(row.status) },
             { title: "Message", fill: true, link: true, show: row => row.message || h("span.faint", "(no text)") },
-            withSession && { title: "Session", hide: true, nowrap: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, brief(row.session_id, 28)) },
-            { title: "Model", hide: true, nowrap: true, show: row => h("code.muted", brief(row.model ?? "–", 24)) },
+            withSession && { title: "Session", hide: true, text: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, row.session_id) },
+            { title: "Model", hide: true, text: true, show: row => h("code.muted", row.model ?? "–") },
             { title: "Took", num: true, hide: true, show: row => row.completed_at ? duration(took(row)) : "–" },
             { title: "Tokens", num: true, hide: true, show: row => whole(row.total_tokens) },
             { title: "Cost", num: true, hide: true, show: row => cost(row.cost_usd) },

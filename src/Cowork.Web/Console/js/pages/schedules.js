@@ -45,7 +45,7 @@ export default async function page({ root, signal, query }) {
             { title: "State", show: row => badge(row.status) },
             { title: "Name", fill: true, link: true, show: row => brief(row.name, 120) },
             { title: "Runs", nowrap: true, hide: true, show: row => row.skill_id ? h("a.above.muted", { href: to("skills", row.skill_id) }, "a skill", row.skill_version ? `, version ${row.skill_version}` : "") : h("span.muted", "a prompt") },
-            { title: "When", nowrap: true, hide: true, show: row => whenOf(row) },
+            { title: "When", text: true, hide: true, show: row => whenOf(row) },
             { title: "The next 24 hours", hide: true, show: row => strips.get(row.schedule_id) ?? strips.set(row.schedule_id, h("div.strip")).get(row.schedule_id) },
             { title: "Last", num: true, hide: true, show: row => h("span.muted", time(row.last_run_at)) },
             { title: "Next", num: true, show: row => row.next_run_at ? [time(row.next_run_at), " ", h("span.muted.narrow-hide", left(row.next_run_at))] : h("span.faint", "–") },

@@ -4,7 +4,6 @@ import { debounce, h, replace } from "../dom.js";
 import { time } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
-import { brief } from "../text.js";
 import { removable } from "../ui/chips.js";
 import { empty } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
@@ -29,8 +28,8 @@ export default async function page({ root, signal, query }) {
         label: "Scratchpads", id: row => row.scratchpad_id, href: row => to("scratchpads", row.scratchpad_id),
         columns: [
             { title: "Title", fill: true, link: true, show: row => row.title },
-            { title: "Session", nowrap: true, hide: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, brief(row.session_id, 32)) },
-            { title: "Made by", nowrap: true, hide: true, show: row => h("code.muted", row.created_by) },
+            { title: "Session", text: true, hide: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, row.session_id) },
+            { title: "Made by", text: true, hide: true, show: row => h("code.muted", row.created_by) },
             { title: "Made", num: true, hide: true, show: row => h("span.muted", time(row.created_at)) },
             { title: "Last change", num: true, show: row => h("span.muted", time(row.updated_at)) },
         ],

@@ -10,7 +10,7 @@ import { mark } from "../ui/badge.js";
 import { dialog } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
-import { table } from "../ui/table.js";
+import { inTurn, table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 
 const PageRows = 200;
@@ -32,16 +32,16 @@ export default async function page({ root, signal, query }) {
     const view = table({
         label: "Sessions", id: row => row.session_id, href: row => to("sessions", row.session_id),
         columns: [
-            { title: "Session", link: true, nowrap: true, show: row => row.session_id },
+            { title: "Session", link: true, show: row => row.session_id },
             { title: "Title", fill: true, hide: true, show: row => row.title ?? row.metadata?.title ?? h("span.faint", "–") },
-            { title: "By", hide: true, nowrap: true, show: row => h("code.muted", row.created_by ?? "–") },
-            { title: "Folder", hide: true, nowrap: true, show: row => h("code.muted", row.workspace_path ?? "–") },
+            { title: "By", hide: true, text: true, show: row => h("code.muted", row.created_by ?? "–") },
+            { title: "Folder", hide: true, text: true, show: row => h("code.muted", row.workspace_path ?? "–") },
             { title: "Going on", num: true, show: row => row.live_runs > 0 ? h("span.kind-model", whole(row.live_runs)) : h("span.faint", "–") },
             { title: "Runs", num: true, show: row => whole(row.runs) },
             { title: "Last change", num: true, hide: true, show: row => h("span.muted", time(row.updated_at ?? row.created_at)) },
         ],
     });
-    listKeys(view, signal);
+    listKeys(inTurn(() => [view, hits]), signal);
     const sessions = growing({
         view, place: list, count: head, load: s => paged("/sessions", "sessions", { limit: PageRows }, s), key: "session_id", signal, gap: 1_000,
         when: event => event.type.startsWith("session_") || isOfRun(event),
@@ -64,7 +64,7 @@ export default async function page({ root, signal, query }) {
         columns: [
             { title: "By", nowrap: true, show: row => [mark(row.role === "user" ? "person" : "model"), " ", row.role === "user" ? "a user" : "the agent"] },
             { title: "Said", fill: true, link: true, show: row => brief(row.snippet, 300) },
-            { title: "Session", hide: true, nowrap: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, brief(row.session_id, 28)) },
+            { title: "Session", hide: true, text: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, row.session_id) },
             { title: "Time", num: true, show: row => h("span.muted", time(row.at)) },
         ],
     });
@@ -73,6 +73,7 @@ export default async function page({ root, signal, query }) {
     async function look() {
         const q = search.value.trim();
         if (q.length < WordMin) {
+            hits.update([]);
             replace(said);
             return;
         }

@@ -2,7 +2,7 @@
 import { get, path, post } from "../api.js";
 import { h, renew, replace } from "../dom.js";
 import { time, whole } from "../format.js";
-import { pageKeys, versionKeys } from "../keys.js";
+import { listKeys, pageKeys, versionKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { me, resource } from "../store.js";
 import { brief } from "../text.js";
@@ -11,7 +11,7 @@ import { block, copyButton, id } from "../ui/copy.js";
 import { diff } from "../ui/diff.js";
 import { empty, fault } from "../ui/empty.js";
 import { reply } from "../ui/reply.js";
-import { table } from "../ui/table.js";
+import { inTurn, table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 import { pager, runTable } from "./runs.js";
 import { isOfSkill, skillForm } from "./skills.js";
@@ -32,7 +32,7 @@ export default async function page({ root, signal, params, query, title }) {
         columns: [
             { title: "Version", link: true, cut: false, nowrap: true, show: row => `version ${whole(row.version)}` },
             { title: "What changed", fill: true, show: row => h("span.muted", changes(row)) },
-            { title: "Parameters", nowrap: true, hide: true, show: row => h("code.muted", brief(row.required_params.join(", ") || "–", 50)) },
+            { title: "Parameters", text: true, hide: true, show: row => h("code.muted", row.required_params.join(", ") || "–") },
             { title: "Made", num: true, show: row => h("span.muted", time(row.created_at)) },
         ],
     });
@@ -43,7 +43,9 @@ export default async function page({ root, signal, params, query, title }) {
         { key: "e", does: "Try this version", run: () => trial.querySelector("input, textarea, select, button")?.focus() },
     ], signal);
 
-    const runs = pager(runTable(signal), runList, runCount, signal, () => ({ skill_id: skill, skill_version: at }),
+    const ofVersion = runTable(signal);
+    listKeys(inTurn(() => [view, ofVersion]), signal);
+    const runs = pager(ofVersion, runList, runCount, signal, () => ({ skill_id: skill, skill_version: at }),
         () => empty("No run of this version yet", "Try it above, or:", ["POST", path`/skills/${skill}/run`, {
             session_id: "first", version: at, params: Object.fromEntries((versions.find(row => row.version === at)?.required_params ?? []).map(name => [name, "…"])),
         }]));
@@ -90,9 +92,7 @@ export default async function page({ root, signal, params, query, title }) {
         if (!row) {
             return;
         }
-        for (const line of view.element.querySelectorAll("tbody tr")) {
-            line.classList.toggle("at", line.querySelector("a")?.textContent === `version ${whole(at)}`);
-        }
+        view.shows(at);
         const before = against === "none" ? null : versions.find(each => each.version === (Number(against) || at - 1));
         const choice = h("select", { "aria-label": "Compared with", on: { change: () => {
             against = choice.value;

@@ -26,10 +26,10 @@ export default async function page({ root, signal, query }) {
     const view = table({
         label: "Skills", id: row => row.skill_id, href: row => to("skills", row.skill_id),
         columns: [
-            { title: "Name", link: true, cut: false, nowrap: true, show: row => brief(row.name, 48) },
+            { title: "Name", link: true, show: row => row.name },
             { title: "Description", fill: true, hide: true, show: row => h("span.muted", brief(row.description, 200)) },
-            { title: "Parameters", nowrap: true, hide: true, show: row => row.required_params.length === 0 ? h("span.faint", row.prompt_template === null ? "instructions only" : "none")
-                : h("code.muted", brief(row.required_params.join(", "), 60)) },
+            { title: "Parameters", text: true, hide: true, show: row => row.required_params.length === 0 ? h("span.faint", row.prompt_template === null ? "instructions only" : "none")
+                : h("code.muted", row.required_params.join(", ")) },
             { title: "Version", num: true, show: row => whole(row.latest_version) },
             { title: "Changed", num: true, show: row => h("span.muted", time(row.latest_version_created_at)) },
         ],

@@ -31,9 +31,9 @@ export default async function page({ root, signal, query }) {
         label: "Works", id: row => row.work_id, href: row => to("works", row.work_id),
         columns: [
             { title: "Bucket", nowrap: true, show: row => bucketBadge(row.bucket) },
-            { title: "Label", link: true, nowrap: true, show: row => brief(row.label, 60) },
+            { title: "Label", link: true, show: row => row.label },
             { title: "Preview", fill: true, hide: true, show: row => h("span.muted", brief(row.preview ?? "", 300)) },
-            { title: "Tags", hide: true, nowrap: true, show: row => tagsOf(row, 4) },
+            { title: "Tags", hide: true, text: true, show: row => tagsOf(row, 4) },
             { title: "Changed", num: true, show: row => h("span.muted", time(row.updated_at)) },
         ],
     });
