@@ -75,6 +75,7 @@ public sealed class ConsoleArtifactSpecs(Chromium chromium, BrowsedHost browsed)
 
     [Theory]
     [InlineData("prices.csv", "item,usd\n\"venue, hall\",400\n", "td >> text=venue, hall")]
+    [InlineData("sales.csv", "Name;Umsatz\n\"Müller; Söhne\";1.234,50\n", "td.num >> text=1.234,50")]
     [InlineData("notes.md", "# Notes\n\n- **two** of them\n", ".reply strong >> text=two")]
     [InlineData("figures.json", """{"north": [1, 2]}""", "cw-json >> text=north")]
     [InlineData("chart.svg", """<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><script>alert(1)</script><rect width="10" height="10"/></svg>""", "img[alt='chart.svg']")]

@@ -98,6 +98,36 @@ public sealed class ConsoleTextSpecs(Chromium chromium, BrowsedHost browsed)
             shown);
     }
 
+    [Fact]
+    public async Task Separators_of_a_table_are_found_out_beside_decimal_commas_quotes_and_titles()
+    {
+        await using var tab = await ConsoleTab.Open(chromium, (await browsed.Started).Url, "");
+        var module = await Module(tab, "ui/preview.js");
+        foreach (var (text, rows) in (IEnumerable<(string, string)>)[
+            ("a,b\n1,2\n", "a|b/1|2"), ("name;price\nA;1,5\nB;2,25\n", "name|price/A|1,5/B|2,25"), ("width, cm;weight, kg\n1,5;2,5\n", "width, cm|weight, kg/1,5|2,5"),
+            ("name,tags\nx,a;b\ny,c;d\n", "name|tags/x|a;b/y|c;d"), ("a,b\n1,\"x;y\nz;w\"\n2,\"p;q\"\n", "a|b/1|x;y\nz;w/2|p;q"), ("a\tb\n1,5\t2;3", "a|b/1,5|2;3"),
+            ("2026\n\nname;value\na;1,5\nb;2,5\n", "2026//name|value/a|1,5/b|2,5"), ("one\ntwo, three\n", "one/two| three"), ("a;b\r1;2\r", "a|b/1|2"), ("", "")])
+        {
+            Assert.Equal(rows, await tab.Page.EvaluateAsync<string>($$"""
+                async text => {
+                    const { cellsOf, separatorOf } = await import('{{module}}');
+                    return cellsOf(text, separatorOf(text), 9).map(row => row.join("|")).join("/");
+                }
+                """, text));
+        }
+        // Bytes that are no UTF-8, as programs on Windows write them.
+        var shown = await tab.Page.EvaluateAsync<string[]>($$"""
+            async () => {
+                const { preview } = await import('{{module}}');
+                const slot = document.createElement("div");
+                const bytes = [..."sep=;\r\ngr\u00f6\u00dfe;wert\r\nA;1,5\r\n"].map(each => each.charCodeAt(0));
+                await preview(slot, new Blob([new Uint8Array(bytes)]), { mediaType: "text/csv", name: "a.csv", signal: new AbortController().signal });
+                return [...slot.querySelectorAll("th, td, .preview-note")].map(each => each.textContent);
+            }
+            """);
+        Assert.Equal(["Its bytes are no UTF-8. They are read as Windows-1252.", "größe", "wert", "A", "1,5"], shown);
+    }
+
     static async Task<string> Module(ConsoleTab tab, string path) =>
         new Uri(new(await tab.Page.EvaluateAsync<string>("document.querySelector('script[type=module]').src")), path).AbsoluteUri;
 }

@@ -9,6 +9,10 @@ import { reply } from "./reply.js";
 const BytesMax = 4 * 1024 * 1024;
 const RowsMax = 200;
 const CellsMax = 40;
+// What separates cells. A comma is in figures and sentences, too: it comes behind the semicolon.
+const Separators = ["\t", ";", ",", "|"];
+// Of which the separator is found out.
+const SampleRows = 50;
 const Pictures = /^image\/(png|jpeg|gif|webp|svg\+xml|bmp|avif)\b/;
 
 // A page in a frame of its own origin (preview.html), which shows it in a further one without scripts.
@@ -41,19 +45,15 @@ export async function preview(slot, blob, { mediaType, name, signal }) {
         replace(slot, picture(new Blob([blob], { type }), name, signal));
         return true;
     }
-    let text;
-    try {
-        text = new TextDecoder("utf-8", { fatal: true }).decode(await blob.arrayBuffer());
-    } catch {
-        text = null;
-    }
-    if (text === null || text.includes("\0")) {
+    const { text, encoding } = textOf(await blob.arrayBuffer(), type.startsWith("text/") || isTable(type, name));
+    if (text === null) {
         replace(slot, h("p.muted", "There is nothing to show of bytes like these. They can be saved."));
         return false;
     }
     const form = formOf(type, name, text, signal);
+    const told = encoding && h("p.small.muted.preview-note", `Its bytes are no UTF-8. They are read as ${encoding}.`);
     if (!form) {
-        replace(slot, block(text, { label: name }));
+        replace(slot, told, block(text, { label: name }));
         return true;
     }
     const body = h("div");
@@ -62,7 +62,7 @@ export async function preview(slot, blob, { mediaType, name, signal }) {
         buttons.forEach(button => button.setAttribute("aria-pressed", button.textContent === word));
         replace(body, word === "Shown" ? form : block(text, { label: `Source of ${name}` }));
     }
-    replace(slot, h("div.chips.preview-chips", { role: "group", "aria-label": "How it is shown" }, buttons), body);
+    replace(slot, h("div.chips.preview-chips", { role: "group", "aria-label": "How it is shown" }, buttons), told, body);
     show("Shown");
     return true;
 }
@@ -77,8 +77,8 @@ function formOf(type, name, text, signal) {
     if (type === "text/markdown" || /\.(md|markdown)$/i.test(name)) {
         return reply(text);
     }
-    if (type === "text/csv" || /\.(csv|tsv)$/i.test(name)) {
-        return grid(text, /\.tsv$/i.test(name) ? "\t" : ",", name);
+    if (isTable(type, name)) {
+        return grid(text, type === "text/tab-separated-values" || /\.(tsv|tab)$/i.test(name) ? "\t" : null, name);
     }
     if (type === "application/json" || type.endsWith("+json")) {
         try {
@@ -91,14 +91,61 @@ function formOf(type, name, text, signal) {
     return null;
 }
 
+function isTable(type, name) {
+    return type === "text/csv" || type === "text/tab-separated-values" || /\.(csv|tsv|tab)$/i.test(name);
+}
+
+// The text of bytes; encoding: the one that was tried because they are no UTF-8. Of texts only: other bytes would be read as something, too.
+function textOf(bytes, isText) {
+    const read = (encoding, options) => {
+        try {
+            const text = new TextDecoder(encoding, options).decode(bytes);
+            return /[\0-\x08\x0e-\x1a\x1c-\x1f]/.test(text) && encoding !== "utf-8" || text.includes("\0") ? null : text;
+        } catch {
+            return null;
+        }
+    };
+    const [a, b] = new Uint8Array(bytes, 0, Math.min(2, bytes.byteLength));
+    const wide = a === 0xff && b === 0xfe ? "UTF-16LE" : a === 0xfe && b === 0xff ? "UTF-16BE" : null;
+    const text = wide ? read(wide, { fatal: true }) : read("utf-8", { fatal: true });
+    if (text !== null || wide || !isText) {
+        return { text, encoding: text === null ? null : wide };
+    }
+    return { text: read("windows-1252"), encoding: "Windows-1252" };
+}
+
+// separator: null: it is found out.
 function grid(text, separator, name) {
-    const rows = cellsOf(text, separator, RowsMax + 1);
+    // Excel writes and reads a first line that says it.
+    const [line, said] = /^"?sep=(.)"?\r?\n/i.exec(text) ?? ["", null];
+    const body = text.slice(line.length);
+    separator = said ?? separator ?? separatorOf(body);
+    const rows = cellsOf(body, separator, RowsMax + 1);
     const [first = [], ...rest] = rows.slice(0, RowsMax);
-    const kind = value => value && !Number.isNaN(Number(value)) ? "num" : "";
+    // Where no comma separates cells, it may be the decimal one.
+    const isFigure = value => !Number.isNaN(Number(value)) || separator !== "," && /^[+-]?(\d+|\d{1,3}([. \u00a0\u202f']\d{3})+)(,\d+)?$/.test(value.trim());
+    const kind = value => value?.trim() && isFigure(value) ? "num" : "";
     const cell = value => h("td", { class: kind(value) }, value);
     return h("div.card", h("div.table-wrap", { tabindex: "0", role: "region", "aria-label": name }, h("table.table", h("caption.sr", name),
         h("thead", h("tr", first.slice(0, CellsMax).map((value, i) => h("th", { scope: "col", class: kind(rest[0]?.[i]) }, value || h("span.sr", "no name"))))), h("tbody", rest.map(row => h("tr", row.slice(0, CellsMax).map(cell)))))),
     rows.length > RowsMax && h("div.more", `The first ${whole(RowsMax)} rows`));
+}
+
+// The separator by which the largest part of the rows has the same number of cells, more than one. A decimal comma loses: the head of "name;price" has none, and of two that are as good the semicolon is taken.
+export function separatorOf(text) {
+    let [best, most] = [",", 0];
+    for (const separator of Separators) {
+        const counts = new Map();
+        const rows = cellsOf(text, separator, SampleRows);
+        for (const row of rows) {
+            row.length > 1 && counts.set(row.length, (counts.get(row.length) ?? 0) + 1);
+        }
+        const alike = Math.max(0, ...counts.values()) / rows.length;
+        if (alike > most) {
+            [best, most] = [separator, alike];
+        }
+    }
+    return best;
 }
 
 // The cells of comma separated values, as RFC 4180 has them, of at most so many rows.
@@ -123,7 +170,7 @@ export function cellsOf(text, separator, max) {
         } else if (c === separator) {
             row.push(value);
             value = "";
-        } else if (c === "\n" || c === undefined) {
+        } else if (c === "\n" || c === undefined || c === "\r" && text[i + 1] !== "\n") {
             if (c !== undefined || value !== "" || row.length > 0) {
                 rows.push([...row, value]);
             }
