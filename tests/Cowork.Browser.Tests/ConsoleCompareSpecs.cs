@@ -34,6 +34,23 @@ public sealed class ConsoleCompareSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
+    public async Task What_each_run_remembered_is_a_difference_and_a_step_of_memories_has_one_digest()
+    {
+        var (host, session) = await Begun();
+        var left = (await host.Http.Turn(session, """/tool remember {"content":"Mara signs releases."}""")).Is(200)["run_id"];
+        var right = (await host.Http.Turn(session, """/tool remember {"content":"Ann signs releases."}""")).Is(200)["run_id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"compare?left={left}&right={right}");
+        await tab[".cmp-open dt >> text=Memories"].WaitForAsync();
+        Assert.Equal(0, await tab[".cmp-open dt >> text=Came to"].CountAsync());
+        await tab["[aria-label='Show fact 1']"].ClickAsync();
+        await tab["[aria-label='What differs in fact 1'] .gone >> text=Mara signs releases."].WaitForAsync();
+        await tab["[aria-label='What differs in fact 1'] .added >> text=Ann signs releases."].WaitForAsync();
+        await tab.IsForEverybody();
+        await tab["[aria-labelledby=cmp-left] a >> text=the memory"].First.ClickAsync();
+        await tab["h1 >> text=Mara signs releases."].WaitForAsync();
+    }
+
+    [Fact]
     public async Task What_would_have_happened_is_asked_on_a_run_s_page_and_shown_beside_it()
     {
         var (host, session) = await Begun();

@@ -11,6 +11,8 @@ import { badge, mark, tag } from "../ui/badge.js";
 import { block, digest, id } from "../ui/copy.js";
 import { diff } from "../ui/diff.js";
 import { fault } from "../ui/empty.js";
+import { digestOf } from "../verify/sha256.js";
+import { kindBadge, Kinds } from "./memories.js";
 import { pager, runTable } from "./runs.js";
 
 // What differs first of two steps, as GET /runs/diff names it: in a word, and in a sentence.
@@ -110,7 +112,7 @@ function compare(root, signal, left, right, query, title) {
         fail: error => replace(body, fault(error, () => source.refresh())),
         show: value => {
             found = value;
-            stories = value.told;
+            stories = value.told.map(story => story.steps);
             chosen ??= value.diff.first_divergence?.step ?? null;
             title("Compare");
             draw();
@@ -134,6 +136,7 @@ function compare(root, signal, left, right, query, title) {
             h("section.section", { "aria-labelledby": "cmp-steps" }, h("div.section-head", h("h2", { id: "cmp-steps" }, "Steps"), h("span.muted", "aligned by number, compared by digest"),
                 h("span.actions", only)), list),
             artifactsOf(told.artifacts, made),
+            memoriesOf(told.memories ?? [], found.told.map(story => story.memories)),
             h("section.section", { "aria-labelledby": "cmp-reply" }, h("div.section-head", h("h2", { id: "cmp-reply" }, "Reply"), !told.reply && h("span.muted", "the same in both")),
                 told.reply && diff(told.reply.left ?? "", told.reply.right ?? "", "The replies")));
         drawSteps();
@@ -178,11 +181,14 @@ function compare(root, signal, left, right, query, title) {
         const each = member => [step.left?.[member] ?? null, step.right?.[member] ?? null];
         const hash = value => digest(value, 16);
         const word = value => value ?? h("span.faint", "–");
-        const asked = step.left?.kind === "model" || step.right?.kind === "model" ? "Request" : step.left?.kind === "memory" ? "Memories" : "Arguments";
+        const kinds = new Set([step.left?.kind, step.right?.kind].filter(Boolean));
+        const asked = kinds.size > 1 ? "Asked" : kinds.has("model") ? "Request" : kinds.has("memory") ? "Memories" : "Arguments";
+        // Of memories the texts are both, what is asked for and what came.
+        const cameTo = [step.left, step.right].map(of => of && of.kind !== "memory" ? of.outcome_sha256 : null);
         return [
             h("p", h("b", step.differs ? Words[step.differs]?.[1] ?? step.differs : "Both steps asked and had the same.")),
             h("dl.facts",
-                both(asked, ...each("sha256"), hash), both("Came to", ...each("outcome_sha256"), hash), both("Judged", ...each("verdict"), word),
+                both(asked, ...each("sha256"), hash), both("Came to", ...cameTo, hash), both("Judged", ...each("verdict"), word),
                 both("From", Sources[step.left?.source] ?? null, Sources[step.right?.source] ?? null, word),
                 both("Took", step.left && duration(step.left.duration_ms), step.right && duration(step.right.duration_ms), word),
                 both("Tokens", tokensOf(step.left), tokensOf(step.right), word),
@@ -230,7 +236,7 @@ function compare(root, signal, left, right, query, title) {
         if (differing.length === 0) {
             return madeLeft.length + madeRight.length > 0 && h("section.section", { "aria-label": "Artifacts" }, h("div.section-head", h("h2", "Artifacts"), h("span.muted", "the same in both")));
         }
-        const slot = h("div");
+        const slot = h("div", { "aria-live": "polite" });
         const of = (made, where, sha) => sha && made.findLast(each => each.path === where && each.sha256 === sha);
         const cell = artifact => artifact ? [h("span.muted", bytes(artifact.bytes)), " ", digest(artifact.sha256, 12)] : h("span.faint", "not made");
         return h("section.section", { "aria-labelledby": "cmp-made" }, h("div.section-head", h("h2", { id: "cmp-made" }, "Artifacts"), h("span.muted", `${whole(differing.length)} differ`)),
@@ -238,6 +244,26 @@ function compare(root, signal, left, right, query, title) {
                 const [a, b] = [of(madeLeft, each.path, each.left_sha256), of(madeRight, each.path, each.right_sha256)];
                 return h("li", h("code.cut.grow", each.path), h("span", cell(a)), h("span.faint", "→"), h("span", cell(b)),
                     h("button.quiet", { type: "button", on: { click: () => showArtifact(slot, each.path, a, b, signal) } }, "Show"));
+            })), slot);
+    }
+
+    // What each left to runs that come after it. Their texts are in the events that wrote them, and are known by their digests.
+    function memoriesOf(differing, left) {
+        if (differing.length === 0) {
+            return left[0].length + left[1].length > 0 && h("section.section", { "aria-label": "Memories written" }, h("div.section-head", h("h2", "Memories written"), h("span.muted",
+                found.runs.some(run => run.lineage?.kind === "counterfactual") ? "the facts are the same in both, and what would have been takes no notes" : "both left the same")));
+        }
+        const slot = h("div", { "aria-live": "polite" });
+        const of = (memories, { kind }, sha) => sha ? memories.find(each => each.kind === kind && typeof each.text === "string" && digestOf(lastOf(each)) === sha) ?? { sha } : null;
+        const cell = (memory, sha) => memory === null ? h("span.faint", "not left") : [memory.memory_id && [h("a.muted", { href: to("memories", memory.memory_id) }, "the memory"), " "], digest(sha, 12)];
+        return h("section.section", { "aria-labelledby": "cmp-left" }, h("div.section-head", h("h2", { id: "cmp-left" }, "Memories written"), h("span.muted", `${whole(differing.length)} differ`)),
+            h("ul.card.cmp-made", differing.map(each => {
+                const [a, b] = [of(left[0], each, each.left_sha256), of(left[1], each, each.right_sha256)];
+                const name = `${Kinds[each.kind]?.[1] ?? each.kind} ${whole(each.number)}`;
+                const isKnown = (a === null || a.memory_id) && (b === null || b.memory_id);
+                return h("li", h("span.grow", kindBadge(each.kind), " ", h("span.muted", whole(each.number))), h("span", cell(a, each.left_sha256)), h("span.faint", "→"), h("span", cell(b, each.right_sha256)),
+                    isKnown ? h("button.quiet", { type: "button", "aria-label": `Show ${name}`, on: { click: () => replace(slot, h("div.code-head", h("h3", name)), diff(a ? lastOf(a) : "", b ? lastOf(b) : "", `What differs in ${name}`)) } }, "Show")
+                        : h("span.small.muted", "its text is not in the events any more"));
             })), slot);
     }
 }
@@ -260,6 +286,11 @@ async function textOf(artifact, signal) {
     }
     const text = await (await bytesOf(path`/artifacts/${artifact.artifact_id}/versions/${artifact.version}/content`, {}, signal)).text();
     return text.includes("\0") ? `(no text, ${artifact.sha256})` : text;
+}
+
+// Of a session's notes the line of the run itself.
+function lastOf({ kind, text }) {
+    return kind === "session_summary" ? text.slice(text.lastIndexOf("\n") + 1) : text;
 }
 
 function nameOf(step, story) {

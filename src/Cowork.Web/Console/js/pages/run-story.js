@@ -17,16 +17,18 @@ export async function eventsOf(run, signal) {
     }
 }
 
-// count: how many steps it has together with those of its past.
+// {steps, memories}: memories are what it left, of a counterfactual also what its origin did. count: how many steps it has together with those of its past.
 export async function storyOf(run, count, signal, depth = 0) {
     const events = await eventsOf(run.run_id, signal);
     const own = ended(events).map(step => ({ ...step, run: run.run_id }));
-    const before = count - own.length;
-    if (before <= 0 || run.lineage?.kind !== "counterfactual" || !run.lineage.run_id || depth >= DepthMax) {
-        return own;
+    const left = events.filter(event => event.type === "memory_written" && event.payload.run_id === run.run_id).map(event => event.payload);
+    if (run.lineage?.kind !== "counterfactual" || !run.lineage.run_id || depth >= DepthMax) {
+        return { steps: own, memories: left };
     }
     const origin = await get(path`/runs/${run.lineage.run_id}`, {}, signal);
-    return [...(await storyOf(origin, before, signal, depth + 1)).slice(0, before), ...own];
+    const before = Math.max(0, count - own.length);
+    const past = await storyOf(origin, before, signal, depth + 1);
+    return { steps: [...past.steps.slice(0, before), ...own], memories: [...past.memories, ...left] };
 }
 
 function ended(events) {
