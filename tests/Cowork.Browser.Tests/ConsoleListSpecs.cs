@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json;
 
 using Microsoft.Playwright;
@@ -90,6 +91,76 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.Contains(session, await tab["[aria-label=Sessions] td.text .cut"].Last.GetAttributeAsync("title"), StringComparison.Ordinal);
         await tab["[aria-label=Sessions] td.text .cut"].Last.ClickAsync();
         await tab.Page.WaitForURLAsync($"**/sessions/{session}");
+    }
+
+    [Fact]
+    public async Task Calls_that_wait_are_all_there_and_those_that_were_decided_go_on_page_by_page()
+    {
+        var host = await browsed.Started;
+        var sessions = await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => host.Http.NewSession()));
+        var runs = new List<string>();
+        foreach (var session in sessions)
+        {
+            var asked = (await host.Http.Turn(session, "/tool write_file " + JsonSerializer.Serialize(new { path = $"{session}.txt", content = "x" }))).Is(200);
+            Assert.Equal("approval_required", asked["status"]);
+            runs.Add(asked["run_id"]);
+        }
+        // Of a page that holds two, the oldest are on the last one.
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "approvals", prepare: page => page.RouteAsync(
+            "**/approvals?*", route => route.ContinueAsync(new()
+            {
+                Url = route.Request.Url.Replace("limit=1000", "limit=2", StringComparison.Ordinal).Replace("limit=100", "limit=2", StringComparison.Ordinal),
+            })));
+        foreach (var session in sessions)
+        {
+            await tab[$".approval-head >> text={session}.txt"].WaitForAsync();
+        }
+        var heads = (await tab[".approval-head"].AllInnerTextsAsync()).ToList();
+        var places = sessions.Select(session => heads.FindIndex(head => head.Contains(session, StringComparison.Ordinal))).ToList();
+        Assert.Equal(places.Order(), places);
+
+        foreach (var session in sessions)
+        {
+            var approval = (await host.Http.Get($"/approvals?session_id={session}")).Is(200).Json.GetProperty("approvals")[0].GetProperty("approval_id").GetString();
+            (await host.Http.Post($"/approvals/{approval}/decision", """{"approved":false}""")).Is(200);
+            await tab[$".approval-head >> text={session}.txt"].WaitForAsync(new() { State = WaitForSelectorState.Detached });
+        }
+        await tab.Go("approvals?show=history");
+        await tab.Page.WaitForFunctionAsync("""
+            run => {
+                const isThere = document.querySelector(`a.row-link[href$='${run}']`) !== null;
+                isThere || document.querySelector("main .more:not(.hidden) button")?.click();
+                return isThere;
+            }
+            """, runs[0]);
+        foreach (var run in runs)
+        {
+            Assert.Equal(1, await tab[$"tr:has(.badge[data-status=rejected]) a.row-link[href$='{run}']"].CountAsync());
+        }
+    }
+
+    [Fact]
+    public async Task Things_are_found_by_their_names_and_each_kind_is_asked_for_once()
+    {
+        var host = await browsed.Started;
+        var word = "walnut" + (await host.Http.NewSession())[^8..];
+        var session = await host.Http.NewSession($"{word}-session");
+        (await host.Http.Post("/skills", JsonSerializer.Serialize(new { name = $"{word}-skill", prompt_template = "/say x" }))).Is(201);
+        (await host.Http.Post("/groups", JsonSerializer.Serialize(new { title = $"{word} group" }))).Is(201);
+        (await host.Http.Post("/myworks", JsonSerializer.Serialize(new { bucket = "listings", label = $"{word} work", payload = new { price = 1 } }))).Is(201);
+        await ConsoleFileSpecs.Upload(host, session, $"{word}.txt", "text/plain", "one");
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "access");
+        var asked = new ConcurrentQueue<string>();
+        tab.Page.Request += (_, request) => asked.Enqueue(new Uri(request.Url).AbsolutePath);
+        await tab.Press("Control+k");
+        await tab.Page.Keyboard.TypeAsync(word, new() { Delay = 30 });
+        foreach (var name in (string[])[session, $"{word}-skill", $"{word} group", $"{word} work", $"{word}.txt"])
+        {
+            await tab[$".hits li >> text='{name}'"].First.WaitForAsync();
+        }
+        Assert.All((string[])["/sessions", "/skills", "/groups", "/artifacts", "/scratchpads"], path => Assert.Single(asked, each => each == path));
+        await tab[$".hits li >> text='{word} group'"].First.ClickAsync();
+        await tab[$"h1 >> text={word} group"].WaitForAsync();
     }
 
     [Fact]

@@ -1,7 +1,7 @@
 // What waits for a person, and what was decided. a and r decide the call that is chosen.
 import { get, getExact, pages as paged, path, post } from "../api.js";
 import { h, replace } from "../dom.js";
-import { age, left, shortId, time } from "../format.js";
+import { age, left, shortId, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { isOfApproval, me, resource } from "../store.js";
@@ -9,9 +9,27 @@ import { badge, mark } from "../ui/badge.js";
 import { block, digest } from "../ui/copy.js";
 import { diff } from "../ui/diff.js";
 import { empty, fault } from "../ui/empty.js";
+import { growing } from "../ui/growing.js";
 import { jsonBlock } from "../ui/json.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
+
+const PageRows = 100;
+// Of those that wait, a host gives so many at once.
+const WaitingRows = 1_000;
+
+// All calls that wait, the oldest first: it is on the last page. ask: get or getExact.
+export async function waitingCalls(ask, signal) {
+    const rows = [];
+    for (let cursor; ;) {
+        const answer = await ask("/approvals", { cursor, limit: WaitingRows }, signal);
+        rows.push(...answer.approvals);
+        cursor = answer.next_cursor;
+        if (!cursor) {
+            return rows.toReversed();
+        }
+    }
+}
 
 // Decides a call. Answers whether it is decided.
 export async function decide(approval, approved, note) {
@@ -32,7 +50,7 @@ export default async function page({ root, signal, query }) {
     const tab = (name, words, isOn) => h("a.chip.button", { href: to("approvals", name ? { show: name } : {}), "aria-current": isOn ? "page" : null, class: isOn ? "on" : "" }, words);
     replace(root, h("div.head", h("h1", "Approvals"), count, h("span.actions", tab("", "Waiting", !isHistory), tab("history", "Decided", isHistory))), list);
     if (isHistory) {
-        history(list, signal);
+        history(list, count, signal);
     } else {
         inbox(list, count, query, signal);
     }
@@ -120,10 +138,10 @@ function inbox(list, count, query, signal) {
     }
 
     const source = resource({
-        load: s => getExact("/approvals", { limit: 1000 }, s), when: isOfApproval, signal, gap: 200, fail: error => replace(list, fault(error, () => source.refresh())),
-        show: ({ approvals }) => {
+        load: s => waitingCalls(getExact, s), when: isOfApproval, signal, gap: 200, fail: error => replace(list, fault(error, () => source.refresh())),
+        show: rows => {
             const before = order.findIndex(row => row.approval_id === at);
-            order = approvals.toReversed();
+            order = rows;
             replace(count, order.length === 0 ? "" : order.length === 1 ? "one waits" : `${order.length} wait, the oldest on top`);
             const ids = new Set(order.map(row => row.approval_id));
             const hadFocus = frame.contains(document.activeElement) || before >= 0;
@@ -201,7 +219,7 @@ function knownContent(events, file) {
     return null;
 }
 
-function history(list, signal) {
+function history(list, count, signal) {
     const view = table({
         label: "Decided approvals", id: row => row.approval_id, href: row => to("runs", row.run_id),
         columns: [
@@ -215,28 +233,13 @@ function history(list, signal) {
         ],
     });
     listKeys(view, signal);
-    let more = [];
-    let next = null;
-    const foot = h("div.more");
-    view.card.append(foot);
-    const draw = first => {
-        const rows = [...first, ...more].filter(row => row.status !== "pending");
-        view.update(rows);
-        replace(foot, next && h("button.quiet", { type: "button", on: { click: async () => {
-            const page = await next();
-            next = page.next;
-            more.push(...page.rows);
-            draw(first);
-        } } }, "More"));
-        foot.classList.toggle("hidden", !next);
-        replace(list, rows.length === 0 ? h("div.card", empty("Nothing was decided yet", "A call that waits is decided on this page, or by a request:",
-            ["POST", "/approvals/appr_…/decision", { approved: true, note: "It is stale." }])) : view.card);
-    };
-    resource({
-        load: s => paged("/approvals", "approvals", { status: "all", limit: 100 }, s), when: isOfApproval, signal, fail: error => replace(list, fault(error)),
-        show: page => {
-            next = more.length === 0 ? page.next : next;
-            draw(page.rows);
+    const decided = row => row.status !== "pending";
+    const source = growing({
+        view, place: list, count, key: "approval_id", when: isOfApproval, signal, load: s => paged("/approvals", "approvals", { status: "all", limit: PageRows }, s), matches: () => decided,
+        told: (_, goesOn) => {
+            const number = whole(source.rows.filter(decided).length);
+            return goesOn ? `the newest ${number}` : number;
         },
+        none: () => empty("Nothing was decided yet", "A call that waits is decided on this page, or by a request:", ["POST", "/approvals/appr_…/decision", { approved: true, note: "It is stale." }]),
     });
 }

@@ -9,6 +9,7 @@ import { badge, mark } from "../ui/badge.js";
 import { bars, legend } from "../ui/charts.js";
 import { empty, fault } from "../ui/empty.js";
 import { inTurn, table } from "../ui/table.js";
+import { waitingCalls } from "./approvals.js";
 
 const Shown = 8;
 // Figures are the tenant's; events of runs come to who sees their sessions.
@@ -49,10 +50,8 @@ export default async function page({ root, signal }) {
     inbox.card.append(more);
     listKeys(inTurn(() => [inbox, goingOn, failedLately, slotted]), signal);
     resource({
-        load: s => get("/approvals", { limit: 1000 }, s), when: isOfApproval, signal, fail: error => replace(waiting, fault(error)),
-        show: ({ approvals }) => {
-            // The oldest on top: it has waited longest.
-            const rows = approvals.toReversed();
+        load: s => waitingCalls(get, s), when: isOfApproval, signal, fail: error => replace(waiting, fault(error)),
+        show: rows => {
             if (rows.length === 0) {
                 inbox.update([]);
                 replace(waiting, h("p.card.pad.muted", mark("proven"), " Nothing waits for a person."));

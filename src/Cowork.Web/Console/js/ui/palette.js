@@ -1,8 +1,9 @@
-// Finds pages by name, things by id, and words in messages, replies, titles and memories (GET /search).
+// Finds pages and things by name, things by id, and words in messages, replies, titles and memories (GET /search).
 import { get } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { time } from "../format.js";
 import { go, to } from "../router.js";
+import { me } from "../store.js";
 import { brief } from "../text.js";
 import { mark } from "./badge.js";
 
@@ -11,6 +12,24 @@ const Things = {
     run: ["model", "run", "runs"], sess: ["wait", "session", "sessions"], skill: ["wait", "skill", "skills"], sched: ["wait", "schedule", "schedules"], art: ["tool", "artifact", "artifacts"],
     sp: ["wait", "scratchpad", "scratchpads"], grp: ["person", "group", "groups"], mem: ["memory", "memory", "memories"], work: ["wait", "work", "works"],
 };
+// Lists have no search by name, but for works: the newest things of each are asked for once while the search is open, and their names are compared here.
+//   needs: the operation that lists them; page: the one that is about them; names: what they are called, the first of which is shown; further: the page finds those further back by the same words.
+const NewestRows = 200;
+const Lists = [
+    { needs: "listSessions", page: "sessions", note: "session", path: "/sessions", rows: "sessions", names: row => [row.title ?? row.metadata?.title, row.session_id], href: row => to("sessions", row.session_id), further: true },
+    { needs: "listSkills", page: "skills", note: "skill", path: "/skills", rows: "skills", names: row => [row.name], href: row => to("skills", row.skill_id), further: true },
+    { needs: "listSchedules", page: "schedules", note: "schedule", path: "/scheduled-runs", rows: "scheduled_runs", names: row => [row.name], href: row => to("schedules", row.schedule_id), further: true },
+    { needs: "listPromptSchedules", page: "schedules", note: "schedule", path: "/api/v1/schedules", rows: "data", names: row => [row.prompt], href: row => to("schedules", row.id) },
+    { needs: "listNotebooks", page: "scratchpads", note: "scratchpad", path: "/scratchpads", rows: "scratchpads", names: row => [row.title], href: row => to("scratchpads", row.scratchpad_id), further: true },
+    { needs: "listFiles", page: "files", note: "file", path: "/api/v1/files", rows: "data", names: row => [row.name], href: row => to("files", { at: row.id }), further: true },
+    { needs: "listArtifacts", page: "artifacts", note: "artifact", path: "/artifacts", rows: "artifacts", names: row => [row.path], href: row => to("artifacts", row.artifact_id), further: true },
+    { needs: "listGroups", page: "groups", note: "group", path: "/groups", rows: "groups", query: () => ({ scope: me.roles.includes("admin") ? "all" : "mine" }), names: row => [row.title], href: row => to("groups", row.group_id) },
+    { needs: "listConnections", page: "connectors", note: "connection", path: "/api/v1/connectors/connections", rows: "data", names: row => [row.name], href: row => to("connectors", { at: row.id }) },
+    { needs: "listTokens", page: "access", note: "token", path: "/tokens", rows: "tokens", names: row => [row.name], href: row => to("access", { show: "tokens", token: row.token_id }) },
+];
+// Of one kind, so that none hides the others.
+const NamesMax = 5;
+const WordMin = 2;
 const Marks = { user: "person", assistant: "model", title: "wait", memory: "memory" };
 
 // pages: [{title, path}] that may be offered.
@@ -18,7 +37,7 @@ export function palette(pages) {
     const abort = new AbortController();
     const list = h("ul.hits", { role: "listbox", id: "hits", "aria-label": "Found" });
     const field = h("input", {
-        type: "search", placeholder: "Words, an id, or a page", "aria-label": "Search", role: "combobox", "aria-controls": "hits", "aria-expanded": "true", "aria-autocomplete": "list", autocomplete: "off",
+        type: "search", placeholder: "A name, words, an id, or a page", "aria-label": "Search", role: "combobox", "aria-controls": "hits", "aria-expanded": "true", "aria-autocomplete": "list", autocomplete: "off",
     });
     const said = h("p.said.muted.hidden", { role: "status" });
     let hits = [];
@@ -44,10 +63,12 @@ export function palette(pages) {
         go(hit.href);
     }
 
+    // What comes later does not take the choice away that the reader made.
     function show(found) {
+        const chosen = isMoved ? hits[at]?.href : null;
         hits = found;
-        replace(list, found.map((hit, i) => h("li", { id: `hit-${i}`, role: "option", on: { click: () => open(hit) } }, mark(hit.kind), h("span.cut.grow", hit.text), hit.note && h("span.muted", hit.note))));
-        choose(0);
+        replace(list, found.map((hit, i) => h("li", { id: `hit-${i}`, role: "option", on: { click: () => open(hit) } }, mark(hit.kind), h("span.cut.grow", { title: hit.text }, hit.text), hit.note && h("span.muted", hit.note))));
+        choose(chosen ? Math.max(0, found.findIndex(hit => hit.href === chosen)) : 0);
     }
 
     function tell(text) {
@@ -63,34 +84,100 @@ export function palette(pages) {
             : prefix === "file" && pages.some(page => page.path === "files") ? [{ kind: "wait", text: q, note: "file", href: to("files", { at: q }) }] : [];
     }
 
-    async function look() {
+    const offered = Lists.filter(each => me.may(each.needs) && pages.some(page => page.path === each.page));
+    const newest = new Map();
+    let isMoved = false;
+    let asked = null;
+    let leave = new AbortController();
+    // By where it was looked: what was found for the words that stand there, or why nothing is known.
+    let answers = new Map();
+    const waiting = new Set();
+
+    // One question of one place. What comes for words that are not there any more is not shown.
+    async function ask(place, load, into) {
+        waiting.add(place);
+        const of = into ?? answers;
+        try {
+            of.set(place, { found: await load() });
+        } catch (error) {
+            if (error.name === "AbortError") {
+                return;
+            }
+            of.set(place, { error });
+        }
+        waiting.delete(place);
+        (of === answers || of === newest) && box.isConnected && draw();
+    }
+
+    function named(q) {
+        const words = q.toLowerCase().split(/\s+/);
+        const hits = [];
+        const further = [];
+        for (const each of offered) {
+            const answer = newest.get(each)?.found;
+            const like = (answer?.[each.rows] ?? []).filter(row => {
+                const name = each.names(row).filter(Boolean).join(" ").toLowerCase();
+                return words.every(word => name.includes(word));
+            });
+            hits.push(...like.slice(0, NamesMax).map(row => ({ kind: kindOf(each), text: brief(each.names(row).find(Boolean) ?? "", 160), note: each.note, href: each.href(row) })));
+            if (each.further && (like.length > NamesMax || answer?.next_cursor || answer?.has_more)) {
+                const { title } = pages.find(page => page.path === each.page);
+                further.push({ kind: kindOf(each), text: `${title} with “${q}”`, note: "the whole list", href: to(each.page, { q }) });
+            }
+        }
+        return { hits, further };
+    }
+
+    function draw() {
         const q = field.value.trim();
         const low = q.toLowerCase();
         const near = pages.filter(page => page.title.toLowerCase().includes(low)).map(page => ({ kind: "wait", text: page.title, note: "page", href: to(...page.path.split("/").filter(Boolean)) }));
-        const ids = byId(q);
-        show([...ids, ...near]);
-        tell(q.length < 2 && hits.length === 0 && "No page is called so. Words have two letters and more.");
-        if (q.length < 2) {
+        const isAsked = q.length >= WordMin && asked === q;
+        const { hits: names, further } = isAsked ? named(q) : { hits: [], further: [] };
+        const of = place => isAsked ? answers.get(place)?.found ?? [] : [];
+        const all = [...byId(q), ...near, ...names, ...of("works"), ...of("texts")];
+        // A thing that is found by its id and by its name is there once; a run as often as its words are.
+        const seen = new Set();
+        const once = all.filter(hit => hit.isText || !seen.has(hit.href) && seen.add(hit.href)).filter(hit => hit.role !== "title" || !seen.has(hit.href));
+        show([...once, ...further]);
+        const failed = [...answers.values(), ...newest.values()].find(answer => answer.error)?.error;
+        tell(q.length < WordMin ? hits.length === 0 && "No page is called so. Words have two letters and more."
+            : isAsked && waiting.size === 0 && (failed?.message ?? (once.length === 0 && (further.length > 0 ? "Nothing found among the newest things of each kind, nor in messages, replies, titles and memories."
+                : "Nothing found by its name or id, nor in messages, replies, titles of sessions and memories."))));
+    }
+
+    function look() {
+        const q = field.value.trim();
+        if (asked === q || !box.isConnected) {
+            draw();
             return;
         }
-        try {
-            const found = await get("/search", { q, limit: 20 }, abort.signal);
-            if (field.value.trim() === q) {
-                show([...ids, ...near, ...found.hits.map(hit => ({
-                    kind: Marks[hit.role] ?? "wait", text: brief(hit.snippet, 120), note: hit.at && time(hit.at),
-                    href: hit.memory_id ? to("memories", hit.memory_id) : hit.run_id ? to("runs", hit.run_id) : to("sessions", hit.session_id),
-                }))]);
-                tell(hits.length === 0 && "Nothing found in messages, replies, titles of sessions and memories, nor is it the id of a thing.");
-            }
-        } catch (error) {
-            error.name !== "AbortError" && field.value.trim() === q && tell(error.message);
+        asked = q;
+        isMoved = false;
+        leave.abort();
+        leave = new AbortController();
+        answers = new Map();
+        waiting.delete("texts");
+        waiting.delete("works");
+        if (q.length >= WordMin) {
+            const signal = AbortSignal.any([abort.signal, leave.signal]);
+            ask("texts", async () => (await get("/search", { q, limit: 20 }, signal)).hits.map(hit => ({
+                kind: Marks[hit.role] ?? "wait", text: brief(hit.snippet, 120), note: hit.at && time(hit.at), isText: true, role: hit.role,
+                href: hit.memory_id ? to("memories", hit.memory_id) : hit.run_id ? to("runs", hit.run_id) : to("sessions", hit.session_id),
+            })));
+            me.may("listWorks") && pages.some(page => page.path === "works") && ask("works", async () => (await get("/myworks", { q, limit: NamesMax }, signal)).data.list.map(work => ({
+                kind: "wait", text: brief(work.label, 160), note: "work", href: to("works", work.work_id),
+            })));
+            offered.filter(each => !newest.has(each) && !waiting.has(each)).forEach(each => ask(each, () => get(each.path, { limit: NewestRows, ...each.query?.() }, abort.signal), newest));
         }
+        draw();
     }
 
     const soon = debounce(look, 180);
     field.addEventListener("input", soon);
     field.addEventListener("keydown", event => {
         if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+            isMoved = true;
             choose(at + (event.key === "ArrowDown" ? 1 : -1));
         } else if (event.key === "Enter" && hits[at]) {
             open(hits[at]);
@@ -102,4 +189,8 @@ export function palette(pages) {
     document.body.append(box);
     box.showModal();
     look();
+}
+
+function kindOf({ page }) {
+    return Object.values(Things).find(([, , where]) => where === page)?.[0] ?? "wait";
 }
