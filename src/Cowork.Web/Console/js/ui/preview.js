@@ -13,12 +13,26 @@ const CellsMax = 40;
 const Separators = ["\t", ";", ",", "|"];
 // Of which the separator is found out.
 const SampleRows = 50;
+// Of a page in its frame, in pixels.
+const [HeightMin, HeightMax] = [40, 560];
 const Pictures = /^image\/(png|jpeg|gif|webp|svg\+xml|bmp|avif)\b/;
 
 // A page in a frame of its own origin (preview.html), which shows it in a further one without scripts.
 export function htmlFrame(html, label) {
     const frame = h("iframe.preview-frame", { title: label, sandbox: "allow-scripts", referrerpolicy: "no-referrer", src: new URL("../../preview.html", import.meta.url).href });
-    frame.addEventListener("load", () => frame.contentWindow.postMessage({ html }, "*"), { once: true });
+    frame.addEventListener("load", () => {
+        const port = new MessageChannel();
+        // How high it is, about: preview.html sees the texts of the page, and not what its styles make of them.
+        port.port1.onmessage = ({ data }) => {
+            port.port1.close();
+            if (Number.isFinite(data)) {
+                frame.style.height = `${Math.round(Math.min(HeightMax, Math.max(HeightMin, data)))}px`;
+            }
+        };
+        const { theme } = document.documentElement.dataset;
+        const isDark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+        frame.contentWindow.postMessage({ html, isDark, port: port.port2 }, "*", [port.port2]);
+    }, { once: true });
     return frame;
 }
 
