@@ -1,8 +1,17 @@
-// Figures and times for readers. Times are those of the reader's zone; the title has UTC.
+// Figures and times for readers. Times are those of the reader's zone; the title names it, and has UTC.
 import { h } from "./dom.js";
 
 const Thin = "\u202f";
-const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+// Browsers keep the names that zones had when they were listed first.
+const Renamed = {
+    "Africa/Asmera": "Africa/Asmara", "America/Buenos_Aires": "America/Argentina/Buenos_Aires", "America/Catamarca": "America/Argentina/Catamarca", "America/Coral_Harbour": "America/Atikokan",
+    "America/Cordoba": "America/Argentina/Cordoba", "America/Godthab": "America/Nuuk", "America/Indianapolis": "America/Indiana/Indianapolis", "America/Jujuy": "America/Argentina/Jujuy",
+    "America/Louisville": "America/Kentucky/Louisville", "America/Mendoza": "America/Argentina/Mendoza", "Asia/Calcutta": "Asia/Kolkata", "Asia/Katmandu": "Asia/Kathmandu", "Asia/Rangoon": "Asia/Yangon",
+    "Asia/Saigon": "Asia/Ho_Chi_Minh", "Atlantic/Faeroe": "Atlantic/Faroe", "Europe/Kiev": "Europe/Kyiv", "Pacific/Enderbury": "Pacific/Kanton", "Pacific/Ponape": "Pacific/Pohnpei", "Pacific/Truk": "Pacific/Chuuk",
+};
+const own = new Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
+// The reader's.
+export const zone = Renamed[own] ?? own;
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const year = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
@@ -73,26 +82,46 @@ export function inZone(at) {
     return `${full.format(new Date(at))} (${zone})`;
 }
 
-// The time as a reader writes it: today without the date.
-export function timeText(at, { milliseconds = false } = {}) {
+// What a time says on hover: with its date, by the reader's clock and by that of records.
+export function titleOf(at) {
+    return `${inZone(at)}, ${utc(new Date(at))}`;
+}
+
+// For paper, which is read on other days and elsewhere: with the year.
+export function paperTime(at, { milliseconds = true } = {}) {
     const date = new Date(at);
-    const now = new Date();
-    return date.toDateString() === now.toDateString() ? two(date, milliseconds)
-        : `${(date.getFullYear() === now.getFullYear() ? day : year).format(date)} ${two(date, milliseconds)}`;
+    return `${year.format(date)} ${two(date, milliseconds)}`;
+}
+
+// What the reader's clock is from UTC then: UTC+05:45.
+export function offsetOf(at) {
+    const minutes = -new Date(at).getTimezoneOffset();
+    const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60].map(n => String(n).padStart(2, "0"));
+    return `UTC${minutes < 0 ? "−" : "+"}${hours}:${rest}`;
+}
+
+export function isToday(at) {
+    return new Date(at).toDateString() === new Date().toDateString();
+}
+
+// The time as a reader writes it: today without the date, unless others beside it have theirs.
+export function timeText(at, { milliseconds = false, dated = !isToday(at) } = {}) {
+    const date = new Date(at);
+    return dated ? `${(date.getFullYear() === new Date().getFullYear() ? day : year).format(date)} ${two(date, milliseconds)}` : two(date, milliseconds);
 }
 
 export function time(at, options) {
-    return at ? h("time", { datetime: at, title: utc(new Date(at)), class: "nowrap" }, timeText(at, options)) : h("span.faint", {}, "–");
+    return at ? h("time", { datetime: at, title: titleOf(at), class: "nowrap" }, timeText(at, options)) : h("span.faint", {}, "–");
 }
 
 // How long ago, counted on: one timer for all of them.
 export function age(at, { prefix = "", suffix = " ago" } = {}) {
-    return h("cw-age", { datetime: at, data: { prefix, suffix }, title: `${inZone(at)}, ${utc(new Date(at))}`, class: "nowrap" });
+    return h("cw-age", { datetime: at, data: { prefix, suffix }, title: titleOf(at), class: "nowrap" });
 }
 
-// How long something still takes. suffix: " left" unless what stands beside it says so.
-export function left(at, { suffix = " left" } = {}) {
-    return h("cw-age", { datetime: at, data: { left: "", suffix }, title: `${inZone(at)}, ${utc(new Date(at))}`, class: "nowrap" });
+// How long something still takes. prefix and suffix: what stands beside it says "Expires", and this "in 2 h".
+export function left(at, { prefix = "", suffix = " left" } = {}) {
+    return h("cw-age", { datetime: at, data: { left: "", prefix, suffix }, title: titleOf(at), class: "nowrap" });
 }
 
 const ages = new Set();
@@ -110,7 +139,7 @@ class Age extends HTMLElement {
     tick(now) {
         const at = Date.parse(this.getAttribute("datetime"));
         const { prefix, suffix, left } = this.dataset;
-        const text = left !== undefined ? (at <= now ? "over" : `${roughly(at - now)}${suffix}`) : now - at < 1000 ? "now" : `${prefix}${roughly(now - at)}${suffix}`;
+        const text = left !== undefined ? (at <= now ? "over" : `${prefix}${roughly(at - now)}${suffix}`) : now - at < 1000 ? "now" : `${prefix}${roughly(now - at)}${suffix}`;
         if (this.textContent !== text) {
             this.textContent = text;
         }

@@ -1,7 +1,7 @@
 // The tenant's log, newest on top, live. The bar beside it is whole where nothing is missing between two events.
 import { get, getExact } from "../api.js";
 import { debounce, h, replace, svg } from "../dom.js";
-import { time, timeText, utc, whole } from "../format.js";
+import { isToday, time, timeText, titleOf, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
@@ -89,7 +89,7 @@ export default async function page({ root, signal, query }) {
         }
         row.append(
             h("span.gid.mono", whole(event.gid)),
-            h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: utc(new Date(event.ts)) }, timeText(event.ts, { milliseconds: true }).slice(-12)),
+            h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: titleOf(event.ts), class: isToday(event.ts) ? "" : "dated" }, timeText(event.ts, { milliseconds: true })),
             h("span.type.mono", { class: `kind-${event.kind}` }, mark(event.kind), h("span", event.type)),
             h("span.brief.mono.cut", event.brief),
             h("span.of-session.cut.narrow-hide", event.session ?? ""),

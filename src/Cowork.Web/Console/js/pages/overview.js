@@ -43,7 +43,7 @@ export default async function page({ root, signal }) {
             { title: "Call", fill: true, link: true, show: row => [h("b", row.tool_name), " ", h("span.muted", row.reason)] },
             { title: "Session", hide: true, text: true, show: row => h("span.muted", row.session_id) },
             { title: "Rule", hide: true, text: true, show: row => h("code.muted", row.rule) },
-            { title: "Expires", num: true, show: row => h("span.muted", left(row.expires_at)) },
+            { title: "Expires", num: true, show: row => h("span.muted", left(row.expires_at, { prefix: "in ", suffix: "" })) },
         ],
     });
     const more = h("div.more.hidden");
@@ -73,13 +73,13 @@ export default async function page({ root, signal }) {
         }
         const execution = metrics?.latency?.execution;
         renew(figures, [
-            ["Running", whole(counts.running), to("runs", { status: "running" })],
-            ["Queued", whole(counts.queued), to("runs", { status: "queued" })],
-            ["Waiting", whole(counts.approval_required), to("approvals"), counts.approval_required > 0 ? "alarm" : ""],
+            ["Running now", whole(counts.running), to("runs", { status: "running" })],
+            ["Queued now", whole(counts.queued), to("runs", { status: "queued" })],
+            ["Waiting now", whole(counts.approval_required), to("approvals"), counts.approval_required > 0 ? "alarm" : ""],
             ["Completed, 24 h", whole(day?.completed), to("runs", { status: "completed", since: day?.since })],
             ["Failed, 24 h", whole(day?.failed), to("runs", { status: "failed", since: day?.since }), day?.failed > 0 ? "bad" : ""],
             ["Success, 24 h", percent(day && day.completed + day.failed > 0 ? day.completed / (day.completed + day.failed) : null)],
-            ["Median run", duration(execution?.p50 === null || execution?.p50 === undefined ? null : execution.p50 * 1000)],
+            ["Median, all time", duration(execution?.p50 === null || execution?.p50 === undefined ? null : execution.p50 * 1000)],
             ["Cost today", budget ? spent(budget) : "–", null, !budget ? "" : budget.remaining_usd <= 0 ? "bad" : budget.spent_usd >= budget.soft_limit_usd ? "alarm" : ""],
         ].map(([name, value, href, kind]) => h("div.figure", { class: kind ?? "" }, h("dt", name), h("dd", href ? h("a", { href }, value) : value))));
         replace(first, counts.total === 0 && h("div.card.begin", empty("Nothing has happened yet", "A session is a conversation with an agent over one folder, and each turn of it a run.",

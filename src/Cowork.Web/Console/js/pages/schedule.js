@@ -1,7 +1,7 @@
 // One schedule: what it has planned, and what became of each planned time, with the reason.
 import { call, get, getExact, path, post, remove } from "../api.js";
 import { h, renew, replace } from "../dom.js";
-import { duration, shortId, time, timeText, utc, whole } from "../format.js";
+import { duration, shortId, time, timeText, titleOf, whole, zone as ownZone } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { isOfRun, me, resource } from "../store.js";
@@ -226,7 +226,7 @@ export default async function page({ root, signal, params, query, title }) {
     }
 
     async function drawPlan() {
-        const zone = details.timezone ?? "UTC";
+        const zone = details.timezone ?? ownZone;
         const what = details.skill_id
             ? [h("dt", "Skill"), h("dd", h("a", { href: to("skills", details.skill_id, details.skill_version ? { version: details.skill_version } : {}) }, shortId(details.skill_id)), details.skill_version ? `, version ${details.skill_version}` : ", the latest version")]
             : [h("dt", "Project"), h("dd.mono", shortId(details.project_id))];
@@ -261,10 +261,10 @@ export default async function page({ root, signal, params, query, title }) {
             const isOther = offset !== last;
             last = offset;
             return h("li", { class: isOther || note ? "change" : "" },
-                h("time", { datetime: new Date(at).toISOString(), title: utc(new Date(at)) }, inZone(at, zone, details.interval_seconds % 60 > 0)),
+                h("time", { datetime: new Date(at).toISOString(), title: titleOf(at) }, inZone(at, zone, details.interval_seconds % 60 > 0)),
                 h("span.mono", { class: isOther ? "kind-person" : "faint" }, offsetText(offset)),
                 note && h("p.small", note), isOther && !note && h("p.small", "By other clocks than the time before."));
-        }), h("li.small.muted", details.cron ? `Times of ${zone}; here the first is ${timeText(new Date(slots[0]).toISOString())}.` : `Times of UTC, every ${spanText(details.interval_seconds)}.`));
+        }), h("li.small.muted", details.cron ? `Times of ${zone}; here the first is ${timeText(new Date(slots[0]).toISOString())}.` : `Times of ${zone}, every ${spanText(details.interval_seconds)}.`));
     }
 
     function look(at) {

@@ -48,7 +48,7 @@ export default async function page({ root, signal, query }) {
             { title: "When", text: true, hide: true, show: row => whenOf(row) },
             { title: "The next 24 hours", hide: true, show: row => strips.get(row.schedule_id) ?? strips.set(row.schedule_id, h("div.strip")).get(row.schedule_id) },
             { title: "Last", num: true, hide: true, show: row => h("span.muted", time(row.last_run_at)) },
-            { title: "Next", num: true, show: row => row.next_run_at ? [time(row.next_run_at), " ", h("span.muted.narrow-hide", left(row.next_run_at))] : h("span.faint", "–") },
+            { title: "Next", num: true, show: row => row.next_run_at ? [time(row.next_run_at), " ", h("span.muted.narrow-hide", left(row.next_run_at, { prefix: "in ", suffix: "" }))] : h("span.faint", "–") },
         ],
     });
     listKeys(view, signal);
@@ -83,11 +83,14 @@ export default async function page({ root, signal, query }) {
         }
         slot.of = row.next_run_at;
         const from = Date.now();
-        const [marks, isCut] = row.next_run_at ? await marksOf(row, from, signal).catch(() => [[], false]) : [[], false];
-        const rest = isCut && Math.max(...marks);
-        replace(slot, svg("svg.chart", { viewBox: "0 0 192 16", width: 192, height: 16, role: "img", "aria-label": marks.length === 0 ? "nothing is planned" : isCut ? "more than are shown" : "planned times" },
+        const marks = row.next_run_at ? await marksOf(row, from, signal).catch(() => null) : [];
+        if (marks === null) {
+            replace(slot, h("span.faint", "not known"));
+            return;
+        }
+        replace(slot, svg("svg.chart", { viewBox: "0 0 192 16", width: 192, height: 16, role: "img", "aria-label": marks.length === 0 ? "nothing is planned" : "planned times" },
             svg("line.axis", { x1: 0, x2: 192, y1: 15.5, y2: 15.5 }), [6, 12, 18].map(hour => svg("line.axis", { x1: hour * 8, x2: hour * 8, y1: 12, y2: 16 })),
-            marks.map(x => svg("rect", { class: "fill-model", x, y: 3, width: 1.5, height: 11 })), isCut && svg("rect", { class: "fill-model-2", x: rest, y: 3, width: Places - rest, height: 11 })));
+            spansOf(marks).map(([x, end]) => svg("rect", { class: "fill-model", x, y: 3, width: end - x + 1.5, height: 11 }))));
     }
 
     search.addEventListener("input", debounce(() => {
@@ -108,15 +111,36 @@ export default async function page({ root, signal, query }) {
     });
 }
 
-// Where the planned times of a day stand, no two at one place; and whether there are more than were asked for.
+// Where the planned times of a day stand, no two at one place. An expression has no more than one in a minute, so that few requests are enough for all of them.
 async function marksOf(row, from, signal) {
     const place = at => Math.round((at - from) / Day * Places);
     if (!row.cron && row.interval_seconds * 1_000 < Day / Places) {
         const first = Math.max(0, place(Date.parse(row.next_run_at)));
-        return [Array.from({ length: Math.max(0, Places - first) }, (_, i) => first + i), false];
+        return Array.from({ length: Math.max(0, Places - first) }, (_, i) => first + i);
     }
-    const times = await slotsOf(row, SlotsMax, signal);
-    return [[...new Set(times.filter(at => at < from + Day).map(place))], times.length === SlotsMax && times.at(-1) < from + Day];
+    const marks = new Set();
+    for (let start = null; ;) {
+        const times = await slotsOf(row, SlotsMax, signal, start);
+        times.filter(at => at < from + Day).forEach(at => marks.add(place(at)));
+        const last = times.at(-1);
+        if (times.length < SlotsMax || last >= from + Day || last <= start) {
+            return [...marks];
+        }
+        start = last;
+    }
+}
+
+// Places that touch are one.
+function spansOf(marks) {
+    const spans = [];
+    for (const x of marks.toSorted((a, b) => a - b)) {
+        if (spans.at(-1)?.[1] === x - 1) {
+            spans.at(-1)[1] = x;
+        } else {
+            spans.push([x, x]);
+        }
+    }
+    return spans;
 }
 
 export function whenOf(row) {
