@@ -2,10 +2,12 @@
 import { ApiError, get, session } from "./api.js";
 import { canSignOut, door, mark, signIn, signOut } from "./auth.js";
 import { h, replace, say } from "./dom.js";
+import { zone } from "./format.js";
 import { search, startKeys } from "./keys.js";
 import { live } from "./live.js";
 import { find, pages } from "./pages.js";
 import { backTo, go, here, startRouter, to } from "./router.js";
+import "./print.js";
 import { isOfApproval, me, resource } from "./store.js";
 import { fault } from "./ui/empty.js";
 import { toast } from "./ui/toast.js";
@@ -83,6 +85,7 @@ function frame() {
                 h("button.quiet", { type: "button", on: { click: search } }, "Search"),
                 h("button.quiet", { type: "button", on: { click: theme.next } }, "Theme"),
                 canSignOut() && h("button.quiet", { type: "button", on: { click: () => { live.stop(); signOut(); } } }, "Sign out"),
+                h("p.who.zone.faint", "Times of ", zone),
                 h("p.who.small.faint.cut", { title: `${me.actor}, ${me.roles.join(", ")}` }, me.user, " · ", me.org_id))),
         main);
     const toggle = (isOpen = !shell.classList.contains("menu")) => {

@@ -175,6 +175,11 @@ function take(run, event) {
     run.edge = now;
 }
 
+// The word for how a step came out: a policy denies, a person rejects.
+export function verdictOf({ state, decision }) {
+    return state === "waiting" || state === "decided" ? "pending" : state === "denied" ? decision?.outcome ?? "deny" : state;
+}
+
 // The step that is under way, open: a call that is being made, or the attempt at an answer; undefined: none is.
 function underWay(run, now) {
     const open = run.steps.filter(step => step.to === null);

@@ -1,11 +1,11 @@
 // One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
 import { bytes as bytesOf, curl, get, getExact, path, post } from "../api.js";
 import { debounce, h, renew, replace } from "../dom.js";
-import { age, bytes, cost, duration, roughly, shortHash, time, timeText, utc, whole } from "../format.js";
+import { age, bytes, cost, duration, isToday, roughly, shortHash, time, timeText, titleOf, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
-import { axisOf, foldRun } from "../run-steps.js";
+import { axisOf, foldRun, verdictOf } from "../run-steps.js";
 import { me, resource } from "../store.js";
 import { brief, briefJson, wholeJson } from "../text.js";
 import { badge, kindOf, mark } from "../ui/badge.js";
@@ -20,6 +20,7 @@ import { toast } from "../ui/toast.js";
 import { mountVerify } from "../verify/run.js";
 import { decide } from "./approvals.js";
 import { figuresOf } from "./run-figures.js";
+import { isCut, sheetOf } from "./run-print.js";
 
 const Page = 1_000;
 const Marks = { queue: "wait", memory: "memory", model: "model", tool: "tool", retry: "wait", end: "refused" };
@@ -42,6 +43,10 @@ export default async function page({ root, signal, params, query, title }) {
     let now = null;
     // Marks of the verifier, by hash: proven, or not.
     const marked = new Map();
+    let artifacts = [];
+    // Outputs of which the events that were asked for have the beginnings, by the hash of their event.
+    const wholes = new Map();
+    let isOpen = false;
 
     const crumbs = h("ol.crumbs");
     const head = h("div.head");
@@ -77,7 +82,7 @@ export default async function page({ root, signal, params, query, title }) {
     const content = [...root.childNodes];
 
     // What the rest of the console needs of this page: js/verify marks events and says what it found.
-    const context = { run, signal, verdict, get events() { return events; }, get details() { return details; }, refresh: load, mark: markAll, head };
+    const context = { run, signal, verdict, get events() { return events; }, get details() { return details; }, refresh: load, mark: markAll, wholes, head, proof: null };
 
     const found = resource({
         load: s => get(path`/runs/${run}`, {}, s), when: event => event.run_id === run && event.type !== "output_delta", signal, gap: 300,
@@ -96,7 +101,7 @@ export default async function page({ root, signal, params, query, title }) {
     resource({
         load: s => get(path`/runs/${run}/artifacts`, {}, s), when: event => event.run_id === run && event.type.startsWith("artifact_"), signal, gap: 300,
         fail: error => replace(made, h("p.small.muted", error.message)),
-        show: ({ artifacts }) => replace(made, artifacts.length > 0 && h("section.section", { "aria-label": "Artifacts" }, h("div.section-head", h("h2", "Artifacts"), h("span.muted", whole(artifacts.length))),
+        show: found => (artifacts = found.artifacts) && replace(made, artifacts.length > 0 && h("section.section", { "aria-label": "Artifacts" }, h("div.section-head", h("h2", "Artifacts"), h("span.muted", whole(artifacts.length))),
             h("ul.card.pad", artifacts.map(each => h("li", { style: { display: "flex", gap: "12px" } },
                 h("a.grow.cut.mono", { href: to("artifacts", each.artifact_id, { version: each.version }) }, each.path), h("span.muted", `version ${whole(each.version)}`), h("span.muted", bytes(each.bytes)), digest(each.sha256, 12)))))),
     });
@@ -115,6 +120,7 @@ export default async function page({ root, signal, params, query, title }) {
     // The axis has as many marks as there is room for.
     let width = 0;
     const sight = new ResizeObserver(debounce(() => {
+        fitTitle();
         if (now && waterfall.clientWidth !== width) {
             width = waterfall.clientWidth;
             drawWaterfall();
@@ -175,7 +181,7 @@ export default async function page({ root, signal, params, query, title }) {
         replace(crumbs, h("li", h("a", { href: to("runs") }, "Runs")), h("li", h("a", { href: to("sessions", details.session_id) }, details.session_id)), h("li", id(run)));
         const hasEnded = ["completed", "failed", "cancelled"].includes(status);
         const lineage = details.lineage;
-        renew(head, h("h1", brief(details.message ?? "", 140) || "(no text)"), badge(shownStatus),
+        renew(head, titleBar(), badge(shownStatus),
             lineage && h("a.badge", { href: lineage.run_id ? to("runs", lineage.run_id) : to("sessions", lineage.session_id) }, lineage.kind === "counterfactual" ? "what if" : "forked"),
             lineage?.run_id && me.may("getRunDiff") && h("a.small", { href: to("compare", { left: lineage.run_id, right: run }) }, "Compare with its origin"),
             details.cancel_requested && !hasEnded && h("span.muted", "stopping…"),
@@ -183,7 +189,27 @@ export default async function page({ root, signal, params, query, title }) {
                 !hasEnded && me.may("cancelRun") && h("button.danger", { type: "button", on: { click: cancel } }, "Stop"),
                 me.may("getRunDiff") && h("a.button", { href: to("compare", { left: run }) }, "Compare with…"),
                 h("button", { type: "button", on: { click: download } }, "Bundle"),
+                h("button", { type: "button", on: { click: print } }, "Print"),
                 verifySlot()));
+    }
+
+    // One line of the message; the rest is a button away, where there is any.
+    function titleBar() {
+        const message = details.message ?? "";
+        const line = brief(message, 200) || "(no text)";
+        titleBar.text = h("h1", { id: "whole-message", class: isOpen ? "whole" : "cut", tabindex: isOpen ? "0" : null }, isOpen ? message : line);
+        titleBar.isLonger = line !== message;
+        titleBar.more = h("button.icon.quiet.rest", { type: "button", "aria-expanded": isOpen, "aria-controls": "whole-message", "aria-label": "The whole message", title: "The whole message", on: { click: () => {
+            isOpen = !isOpen;
+            drawHead();
+        } } }, isOpen ? "▴" : "▾");
+        queueMicrotask(fitTitle);
+        return [titleBar.text, titleBar.more];
+    }
+
+    function fitTitle() {
+        const { text, more, isLonger } = titleBar;
+        more?.classList.toggle("hidden", !isOpen && !isLonger && text.scrollWidth <= text.clientWidth);
     }
 
     // The head of the page is drawn again and again, and what stands here stays.
@@ -374,7 +400,7 @@ export default async function page({ root, signal, params, query, title }) {
         }
         inspect.of = signature;
         const { policy, approval, decision, response, result, error } = step;
-        const verdict = step.state === "waiting" || step.state === "decided" ? "pending" : step.state === "denied" ? decision?.outcome ?? "deny" : step.state;
+        const verdict = verdictOf(step);
         const pending = step.wait && step.wait.to === null && upTo === null;
         replace(inspector,
             h("div.inspector-title", mark(Marks[step.kind]), h("h2.cut.grow", step.name), step.state !== "completed" && badge(verdict, verdict === "unmade" ? "not made" : null)),
@@ -453,10 +479,15 @@ export default async function page({ root, signal, params, query, title }) {
                 h("button.danger", { type: "button", on: { click: () => settle(false) } }, "Reject"))] : h("p.muted", "To decide needs the role approver."));
     }
 
+    // Of events that are not all of today each has its date.
+    function isDated() {
+        return !isToday(events[0].ts);
+    }
+
     function renderEvent(index, row) {
         const event = events[index];
         row.append(h("span.gid.mono", whole(event.gid)),
-            h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: utc(new Date(event.ts)) }, timeText(event.ts, { milliseconds: true }).slice(-12)),
+            h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: titleOf(event.ts), class: isDated() ? "dated" : "" }, timeText(event.ts, { milliseconds: true, dated: isDated() })),
             h("span.type.mono", { class: `kind-${kindOf(event.type)}` }, mark(kindOf(event.type)), h("span", event.type)), h("span.brief.mono.cut", briefJson(event.payload)),
             h("span.hash.mono", { data: { hash: event.hash } }, shortHash(event.hash, 8)));
         marked.size > 0 && paintCell(row.querySelector(".hash"), marked.get(event.hash));
@@ -510,6 +541,42 @@ export default async function page({ root, signal, params, query, title }) {
             toast((await post(path`/runs/${run}/cancel`)).message);
         } catch (error) {
             toast(error.message, { bad: true });
+        }
+    }
+
+    // On paper the run is a record of its own, made when it is printed by whatever means.
+    function toPaper() {
+        root.querySelector(".sheet")?.remove();
+        root.classList.toggle("printed", Boolean(details && now));
+        if (details && now) {
+            const count = Math.min(upTo ?? events.length, events.length);
+            root.append(sheetOf({
+                id: run, details, events: events.slice(0, count), isPast: upTo !== null, run: now, figures: figuresOf(now, events, count, now.until), artifacts, verdict, proof: context.proof, wholes,
+            }));
+        }
+    }
+
+    function offPaper() {
+        root.querySelector(".sheet")?.remove();
+        root.classList.remove("printed");
+    }
+
+    addEventListener("beforeprint", toPaper, { signal });
+    addEventListener("afterprint", offPaper, { signal });
+
+    // The outputs in full, of which the bundle is asked for once.
+    async function print() {
+        try {
+            if (now.steps.some(({ result, events: of }) => result && isCut(result) && !wholes.has(of.findLast(event => event.type === "tool_result")?.hash))) {
+                const bundle = await getExact(path`/runs/${run}/trace`, {}, signal);
+                for (const each of bundle.events) {
+                    const content = each.data?.content ?? each.payload?.content;
+                    typeof content === "string" && wholes.set(each.hash, content);
+                }
+            }
+            window.print();
+        } catch (error) {
+            error.name !== "AbortError" && toast(error.message, { bad: true });
         }
     }
 

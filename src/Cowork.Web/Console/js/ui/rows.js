@@ -1,10 +1,13 @@
 // A list of any length in rows of one height, of which only those in sight are built. It is one stop of the Tab key, and j, k, the arrows, Page, Home and End move in it.
 import { h } from "../dom.js";
+import { whole } from "../format.js";
 
 const Row = 28;
 // Browsers lose count past some 33 million pixels.
 const HeightMax = 24_000_000;
 const Beyond = 12;
+// On paper, where all are built.
+const PaperMax = 3_000;
 
 class Rows extends HTMLElement {
     #count = 0;
@@ -14,6 +17,19 @@ class Rows extends HTMLElement {
     #at = -1;
     #frame = 0;
     #free = [];
+    #paper = null;
+    #print = () => this.#toPaper();
+    #printed = () => this.#paper?.remove();
+
+    connectedCallback() {
+        addEventListener("beforeprint", this.#print);
+        addEventListener("afterprint", this.#printed);
+    }
+
+    disconnectedCallback() {
+        removeEventListener("beforeprint", this.#print);
+        removeEventListener("afterprint", this.#printed);
+    }
 
     // count(): how many; render(i, row): fills a row; open(i): Enter or a click; moved(i): another row is chosen; near(first, last): which are in sight.
     setup({ label, render, open, moved, near }) {
@@ -115,6 +131,18 @@ class Rows extends HTMLElement {
             this.#free.push(row);
         }
         this.#rows.clear();
+    }
+
+    // There is nothing to scroll on paper: all of them, one below the other.
+    #toPaper() {
+        this.#paper?.remove();
+        const count = Math.min(PaperMax, this.#count);
+        this.#paper = h("div.paper", Array.from({ length: count }, (_, i) => {
+            const row = h("div.vrow");
+            this.#render(i, row);
+            return row;
+        }), count < this.#count && h("p.more", `${whole(this.#count - count)} rows more`));
+        this.append(this.#paper);
     }
 
     #schedule() {

@@ -1,6 +1,7 @@
 // How a run is proven, for the page of a run: its bundle is fetched and checked in this browser, and each row says whether it stood.
 import { address, bytes, path } from "../api.js";
 import { h, replace } from "../dom.js";
+import { read } from "../exact.js";
 import { bytes as size, duration, whole } from "../format.js";
 import { copyButton, digest } from "../ui/copy.js";
 import { dialog } from "../ui/dialog.js";
@@ -11,7 +12,7 @@ import { compare } from "./shown.js";
 const NamedMax = 5;
 const Ended = ["completed", "failed", "cancelled"];
 
-// slot: an element of the page's head. context: {run, signal, details, events, refresh() (loads events that are not there yet), verdict (an element below the head), mark([[hash, isGood]])}.
+// slot: an element of the page's head. context: {run, signal, details, events, refresh() (loads events that are not there yet), verdict (an element below the head), mark([[hash, isGood]]), wholes (a Map of outputs in full, by the hash of their event), proof ({at}: when it was judged; null: it was not)}.
 export function mountVerify(slot, context) {
     const button = h("button", { type: "button", on: { click: () => run() } }, "Verify");
     slot.append(button);
@@ -24,6 +25,7 @@ export function mountVerify(slot, context) {
             const bundle = await (await bytes(path`/runs/${context.run}/trace`, {}, context.signal)).arrayBuffer();
             const length = bundle.byteLength;
             const verdict = await checked(bundle, context.signal, (part, done) => replace(button, `Verifying ${part} ${whole(done)}…`));
+            context.proof = { at: Date.now() };
             // The bundle may be younger than what the page had.
             await context.refresh();
             show(verdict, length, had);
@@ -74,6 +76,10 @@ export function mountVerify(slot, context) {
         }
         button.className = "kind-proven";
         context.mark(marks);
+        for (const { hash, type, payload } of report.rows) {
+            const content = type === "tool_result" ? read(payload)?.content : null;
+            typeof content === "string" && context.wholes.set(hash, content);
+        }
         replace(button, `◆ ${whole(report.events)} events, ${whole(report.streams)} chains: intact`);
         const { signature } = report;
         replace(context.verdict, h("div.note.good",
