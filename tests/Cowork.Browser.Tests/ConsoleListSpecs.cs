@@ -153,6 +153,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         var asked = new ConcurrentQueue<string>();
         tab.Page.Request += (_, request) => asked.Enqueue(new Uri(request.Url).AbsolutePath);
         await tab.Press("Control+k");
+        await tab["dialog.palette input"].WaitForAsync();
         await tab.Page.Keyboard.TypeAsync(word, new() { Delay = 30 });
         foreach (var name in (string[])[session, $"{word}-skill", $"{word} group", $"{word} work", $"{word}.txt"])
         {

@@ -57,7 +57,7 @@ export default async function page({ root, signal, params, query, title }) {
     const nameOf = () => details.path.split("/").at(-1) || details.path;
 
     function crumbs() {
-        return h("ol.crumbs", h("li", h("a", { href: to("artifacts") }, "Artifacts")), details && h("li", h("a", { href: to("artifacts", { session: details.session_id }) }, brief(details.session_id, 40))), h("li", id(artifact)));
+        return h("ol.crumbs", h("li", h("a", { href: to("artifacts") }, "Artifacts")), details && h("li", h("a", { href: to("artifacts", { session: details.session_id }), title: details.session_id }, brief(details.session_id, 40))), h("li", id(artifact)));
     }
 
     function choose(version) {

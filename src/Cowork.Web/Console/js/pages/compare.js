@@ -78,7 +78,7 @@ function sideOf(word, run, others) {
     return h("div.cmp-side",
         h("p.small.muted", word, " ", id(run.run_id)),
         h("p.cut", badge(run.status), " ", h("a", { href: to("runs", run.run_id) }, h("b", brief(run.message ?? "", 160) || "(no text)"))),
-        h("p.small.muted", h("a", { href: to("sessions", run.session_id) }, brief(run.session_id, 40)), " · ", h("code", run.model ?? "–"), " · ", time(run.created_at),
+        h("p.small.muted", h("a", { href: to("sessions", run.session_id), title: run.session_id }, brief(run.session_id, 40)), " · ", h("code", run.model ?? "–"), " · ", time(run.created_at),
             lineage && [" · ", lineage.kind === "counterfactual" ? ["what if: ", (lineage.changed ?? []).map(what => Changes[what] ?? what).join(", ") || "nothing changed"] : "forked", lineage.run_id && lineage.run_id !== others && [" from ",
                 h("a.mono", { href: to("runs", lineage.run_id) }, "its origin")], lineage.from_event && `, from event ${whole(lineage.from_event)} on`]));
 }

@@ -92,7 +92,7 @@ export default async function page({ root, signal, query }) {
             h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: titleOf(event.ts), class: isToday(event.ts) ? "" : "dated" }, timeText(event.ts, { milliseconds: true })),
             h("span.type.mono", { class: `kind-${event.kind}` }, mark(event.kind), h("span", event.type)),
             h("span.brief.mono.cut", event.brief),
-            h("span.of-session.cut.narrow-hide", event.session ?? ""),
+            h("span.of-session.cut.narrow-hide", { title: event.session }, event.session ?? ""),
             h("span.hash.mono.narrow-hide", event.hash.slice(0, 8)));
     }
 

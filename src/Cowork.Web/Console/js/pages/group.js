@@ -86,7 +86,7 @@ export default async function page({ root, signal, params, query, title }) {
             h("div.inspector-title.apart", h("h2", "Agents")),
             h("ul.people", details.agents.map((agent, i) => h("li", h("code.grow", agent.nickname ? `@${agent.nickname}` : agent.agent_id),
                 h("span.small.muted", agent.nickname === null ? "not on this host" : i === 0 ? "answers what names none" : agent.model ?? "")))),
-            h("dl.facts.apart", h("dt", "Session"), h("dd", h("a.mono", { href: to("sessions", details.session_id) }, brief(details.session_id, 32))),
+            h("dl.facts.apart", h("dt", "Session"), h("dd", h("a.mono", { href: to("sessions", details.session_id), title: details.session_id }, brief(details.session_id, 32))),
                 h("dt", "Made"), h("dd", time(details.created_at), " by ", h("code", details.created_by)), h("dt", "Changed"), h("dd", time(details.updated_at))));
     }
 

@@ -123,7 +123,7 @@ export default async function page({ root, signal }) {
     const goingOn = list(going, "Runs that go on", { status: "running,queued", limit: Shown }, [...runColumns, { title: "Since", num: true, show: row => h("span.muted", age(row.started_at ?? row.created_at, { suffix: "" })) }],
         () => h("p.card.pad.muted", "Nothing runs at the moment."), signal);
     const failedLately = list(failed, "Runs that failed", { status: "failed", limit: Shown },
-        [...runColumns.slice(1), { title: "Why", hide: true, text: true, show: row => h("code.kind-refused", row.error?.code ?? "–") }, { title: "Asked", num: true, show: row => time(row.created_at) }],
+        [...runColumns.slice(1), { title: "Why", hide: true, nowrap: true, show: row => h("code.kind-refused", row.error?.code ?? "–") }, { title: "Asked", num: true, show: row => time(row.created_at) }],
         () => h("p.card.pad.muted", "No run has failed."), signal);
 
     let slotted = null;

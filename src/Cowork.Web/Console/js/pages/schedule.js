@@ -232,7 +232,7 @@ export default async function page({ root, signal, params, query, title }) {
             : [h("dt", "Project"), h("dd.mono", shortId(details.project_id))];
         const list = drawPlan.list ??= h("div");
         renew(plan, h("dl.facts", what,
-            h("dt", "Session"), h("dd", details.session_id ? h("a", { href: to("sessions", details.session_id) }, brief(details.session_id, 40)) : "a new one each time"),
+            h("dt", "Session"), h("dd", details.session_id ? h("a", { href: to("sessions", details.session_id), title: details.session_id }, brief(details.session_id, 40)) : "a new one each time"),
             h("dt", "Acts for"), h("dd.mono", details.created_by), h("dt", "Missed"), h("dd", Misfires[details.misfire] ?? details.misfire), h("dt", "Overlap"), h("dd", Overlaps[details.overlap] ?? details.overlap),
             h("dt", "Runs"), h("dd", h("a", { href: to("runs", { schedule_id: schedule }) }, "all of its runs"))),
             details.prompt && [h("h3", { style: { margin: "14px 0 4px" } }, "Prompt"), block(details.prompt, { label: "Prompt" })],

@@ -14,8 +14,8 @@ export function choice({ label, choices, at = null, choose, isOne = false }) {
 
 // A filter that came with the address and goes by a click; null: there is none.
 export function removable(name, value, remove) {
-    return value ? h("button.chip", { type: "button", "aria-pressed": "true", on: { click: event => {
+    return value ? h("button.chip", { type: "button", "aria-pressed": "true", title: value, on: { click: event => {
         event.currentTarget.remove();
         remove();
-    } } }, `${name}: ${brief(value, 40)} ×`) : null;
+    } } }, h("span.cut", `${name}: ${brief(value, 40)}`), "×") : null;
 }

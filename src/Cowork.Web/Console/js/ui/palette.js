@@ -18,11 +18,11 @@ const NewestRows = 200;
 const Lists = [
     { needs: "listSessions", page: "sessions", note: "session", path: "/sessions", rows: "sessions", names: row => [row.title ?? row.metadata?.title, row.session_id], href: row => to("sessions", row.session_id), further: true },
     { needs: "listSkills", page: "skills", note: "skill", path: "/skills", rows: "skills", names: row => [row.name], href: row => to("skills", row.skill_id), further: true },
-    { needs: "listSchedules", page: "schedules", note: "schedule", path: "/scheduled-runs", rows: "scheduled_runs", names: row => [row.name], href: row => to("schedules", row.schedule_id), further: true },
+    { needs: "listSchedules", page: "schedules", note: "schedule", path: "/scheduled-runs", rows: "scheduled_runs", names: row => [row.name], href: row => to("schedules", row.schedule_id), isOfSession: true, further: true },
     { needs: "listPromptSchedules", page: "schedules", note: "schedule", path: "/api/v1/schedules", rows: "data", names: row => [row.prompt], href: row => to("schedules", row.id) },
-    { needs: "listNotebooks", page: "scratchpads", note: "scratchpad", path: "/scratchpads", rows: "scratchpads", names: row => [row.title], href: row => to("scratchpads", row.scratchpad_id), further: true },
+    { needs: "listNotebooks", page: "scratchpads", note: "scratchpad", path: "/scratchpads", rows: "scratchpads", names: row => [row.title], href: row => to("scratchpads", row.scratchpad_id), isOfSession: true, further: true },
     { needs: "listFiles", page: "files", note: "file", path: "/api/v1/files", rows: "data", names: row => [row.name], href: row => to("files", { at: row.id }), further: true },
-    { needs: "listArtifacts", page: "artifacts", note: "artifact", path: "/artifacts", rows: "artifacts", names: row => [row.path], href: row => to("artifacts", row.artifact_id), further: true },
+    { needs: "listArtifacts", page: "artifacts", note: "artifact", path: "/artifacts", rows: "artifacts", names: row => [row.path], href: row => to("artifacts", row.artifact_id), isOfSession: true, further: true },
     { needs: "listGroups", page: "groups", note: "group", path: "/groups", rows: "groups", query: () => ({ scope: me.roles.includes("admin") ? "all" : "mine" }), names: row => [row.title], href: row => to("groups", row.group_id) },
     { needs: "listConnections", page: "connectors", note: "connection", path: "/api/v1/connectors/connections", rows: "data", names: row => [row.name], href: row => to("connectors", { at: row.id }) },
     { needs: "listTokens", page: "access", note: "token", path: "/tokens", rows: "tokens", names: row => [row.name], href: row => to("access", { show: "tokens", token: row.token_id }) },
@@ -119,7 +119,7 @@ export function palette(pages) {
                 const name = each.names(row).filter(Boolean).join(" ").toLowerCase();
                 return words.every(word => name.includes(word));
             });
-            hits.push(...like.slice(0, NamesMax).map(row => ({ kind: kindOf(each), text: brief(each.names(row).find(Boolean) ?? "", 160), note: each.note, href: each.href(row) })));
+            hits.push(...like.slice(0, NamesMax).map(row => ({ kind: kindOf(each), text: brief(each.names(row).find(Boolean) ?? "", 160), note: each.isOfSession ? `${each.note} of ${brief(row.session_id, 24)}` : each.note, href: each.href(row) })));
             if (each.further && (like.length > NamesMax || answer?.next_cursor || answer?.has_more)) {
                 const { title } = pages.find(page => page.path === each.page);
                 further.push({ kind: kindOf(each), text: `${title} with “${q}”`, note: "the whole list", href: to(each.page, { q }) });
