@@ -22,7 +22,7 @@ public sealed class ConsoleCompareSpecs(Chromium chromium, BrowsedHost browsed)
         await tab[".cmp-open [aria-label=Arguments] .gone >> text=nine"].WaitForAsync();
         await tab[".cmp-open [aria-label=Arguments] .added >> text=ten"].WaitForAsync();
         Assert.Contains("step=3", tab.Page.Url, StringComparison.Ordinal);
-        await tab[".cmp-made button >> text=Show"].ClickAsync();
+        await tab["[aria-labelledby=cmp-made] button >> text=Show"].ClickAsync();
         await tab["[aria-label='What differs in .anton/output/a.txt'] .added >> text=ten"].WaitForAsync();
         await tab.Press("x");
         await tab.Page.WaitForURLAsync($"**/compare?left={right}&right={left}");

@@ -81,7 +81,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
                     () => [...document.querySelectorAll("main .table-wrap")].filter(table => table.offsetWidth > 0)
                         .map(table => table.scrollWidth > table.clientWidth ? "wider than its place" : table.querySelector("a.row-link").clientWidth < 110 ? "cut" : "").join("")
                     """);
-                Assert.True(cut == "", $"{path}, {width}: {cut}");
+                Assert.True(cut.Length == 0, $"{path}, {width}: {cut}");
             }
         }
         await tab["[aria-label=Sessions] a.row-link"].HoverAsync();

@@ -1,6 +1,6 @@
 // Finds pages and things by name, things by id, and words in messages, replies, titles and memories (GET /search).
 import { get } from "../api.js";
-import { debounce, h, replace } from "../dom.js";
+import { h, replace } from "../dom.js";
 import { time } from "../format.js";
 import { go, to } from "../router.js";
 import { me } from "../store.js";
@@ -30,6 +30,8 @@ const Lists = [
 // Of one kind, so that none hides the others.
 const NamesMax = 5;
 const WordMin = 2;
+// Milliseconds.
+const AskAfter = 200;
 const Marks = { user: "person", assistant: "model", title: "wait", memory: "memory" };
 
 // pages: [{title, path}] that may be offered.
@@ -133,7 +135,7 @@ export function palette(pages) {
         const low = q.toLowerCase();
         const near = pages.filter(page => page.title.toLowerCase().includes(low)).map(page => ({ kind: "wait", text: page.title, note: "page", href: to(...page.path.split("/").filter(Boolean)) }));
         const isAsked = q.length >= WordMin && asked === q;
-        const { hits: names, further } = isAsked ? named(q) : { hits: [], further: [] };
+        const { hits: names, further } = q.length >= WordMin ? named(q) : { hits: [], further: [] };
         const of = place => isAsked ? answers.get(place)?.found ?? [] : [];
         const all = [...byId(q), ...near, ...names, ...of("works"), ...of("texts")];
         // A thing that is found by its id and by its name is there once; a run as often as its words are.
@@ -173,8 +175,15 @@ export function palette(pages) {
         draw();
     }
 
-    const soon = debounce(look, 180);
-    field.addEventListener("input", soon);
+    // What is here already is shown at once; the host is asked when the reader has stopped typing.
+    let timer = 0;
+    abort.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+    field.addEventListener("input", () => {
+        clearTimeout(timer);
+        timer = setTimeout(look, AskAfter);
+        isMoved = false;
+        draw();
+    });
     field.addEventListener("keydown", event => {
         if (event.key === "ArrowDown" || event.key === "ArrowUp") {
             isMoved = true;
