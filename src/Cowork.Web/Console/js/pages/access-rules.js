@@ -28,7 +28,7 @@ export default async function show({ content, count, signal, query }) {
             { title: "#", num: true, show: row => h("span.faint", String(row.number)) },
             { title: "Rule", name: true, show: row => h("code", row.name) },
             { title: "Outcome", show: row => badge(row.outcome) },
-            { title: "Of the call", nowrap: true, show: row => row.decides
+            { title: "Of the call", nowrap: true, class: "of-call", show: row => row.decides
                 ? h("b.decides", mark(row.outcome === "allow" ? "proven" : row.outcome === "deny" ? "refused" : "person"), " decides") : row.matches ? h("span.muted", "matches")
                 : "" },
             { title: "When", fill: true, show: row => h("span.muted", { title: whenOf(row) }, whenOf(row)) },

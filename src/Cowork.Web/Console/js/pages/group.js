@@ -284,7 +284,7 @@ export default async function page({ root, signal, params, query, title }) {
                     head(h("b.kind-model", `@${entry.nickname ?? entry.agent}`),
                         [time(entry.at), entry.status !== "completed" && badge(entry.status), h("a.small.muted", { href: to("runs", entry.run) }, "run")]),
                     entry.tools.length > 0 && h("p.small.muted", "used ", [...new Set(entry.tools)].map((tool, i) => [i > 0 && ", ", h("code", tool)])),
-                    entry.text ? reply(entry.text) : entry.status === "running" && h("p.muted", "…"),
+                    entry.text ? reply(entry.text, { below: 1 }) : entry.status === "running" && h("p.muted", "…"),
                     entry.error && h("p.kind-refused", entry.error.message, " ", h("code.muted", entry.error.code)));
             default:
                 return h("p.small.muted.said", noteOf(entry.message), " ", time(entry.message.ts));

@@ -38,7 +38,7 @@ export default async function page({ root, signal, params, title }) {
             replace(head, h("div.head", h("h1", brief(memory.content, 80)), kindBadge(memory.kind), h("span.actions", copyButton(memory.content, "Copy the text"),
                 fact && me.may("changeMemory") && h("button", { type: "button", on: { click: () => change(memory) } }, "Change"),
                 fact && me.may("deleteMemory") && h("button.danger", { type: "button", on: { click: () => forget(memory) } }, "Delete"))));
-            replace(content, h("section", { "aria-label": "What it says" }, h("div.card.pad", reply(memory.content))));
+            replace(content, h("section", { "aria-label": "What it says" }, h("div.card.pad", reply(memory.content, { below: 1 }))));
             replace(facts, h("section.inspector", { "aria-labelledby": "origin" }, h("div.inspector-title", h("h2", { id: "origin" }, "Where it came from")), h("dl.facts",
                 memory.run_id ? [
                     h("dt", "Run"), h("dd", h("a.mono", { href: to("runs", memory.run_id) }, memory.run_id)),

@@ -91,7 +91,7 @@ export default async function page({ root, signal, params, query, title }) {
 
     function fill(element, cell, ends) {
         if (cell.type === "markdown") {
-            replace(element, h("span.cell-no"), h("div.cell-body", reply(cell.content)));
+            replace(element, h("span.cell-no"), h("div.cell-body", reply(cell.content, { below: 1 })));
             return;
         }
         const done = executions.get(cell.id);
@@ -163,7 +163,7 @@ function outputOf({ mime, data, name }, ends) {
         return blob ? picture(blob, "Output, a picture", ends) : h("p.muted", "A picture that cannot be read.");
     }
     if (mime === "text/markdown") {
-        return reply(data);
+        return reply(data, { below: 1 });
     }
     if (mime === "application/json" || mime.endsWith("+json")) {
         try {

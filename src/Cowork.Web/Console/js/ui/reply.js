@@ -6,10 +6,17 @@ const CharsMax = 200_000;
 const LineMax = 10_000;
 const DepthMax = 4;
 
-export function reply(text, { typing = false } = {}) {
+// below: the level of the heading that it stands below.
+export function reply(text, { typing = false, below = 2 } = {}) {
     const box = h("div.reply", { class: typing ? "typing" : "" });
     const whole = text.length > CharsMax ? text.slice(0, CharsMax) : text;
     blocks(whole.replaceAll("\r\n", "\n").split("\n"), box, 0);
+    // Whatever it begins with, and whatever it leaves out, no level is left out.
+    let last = below;
+    for (const heading of box.querySelectorAll(".h")) {
+        last = Math.min(6, last + 1, below + Number(heading.ariaLevel));
+        heading.ariaLevel = last;
+    }
     if (whole.length < text.length) {
         box.append(h("p.muted", `${text.length - whole.length} characters more. `, copyButton(text, "Copy all")));
     }
@@ -35,8 +42,7 @@ function blocks(lines, into, depth) {
             i++;
         } else if (/^ {0,3}#{1,6}\s/.test(line)) {
             const level = /#+/.exec(line)[0].length;
-            // Below the page's own headings.
-            into.append(h("div.h", { role: "heading", "aria-level": Math.min(6, level + 2) }, inline(line.replace(/^ {0,3}#{1,6}\s+/, ""))));
+            into.append(h("div.h", { role: "heading", "aria-level": level }, inline(line.replace(/^ {0,3}#{1,6}\s+/, ""))));
             i++;
         } else if (/^ {0,3}([-*_])( *\1){2,} *$/.test(line)) {
             into.append(h("hr"));
