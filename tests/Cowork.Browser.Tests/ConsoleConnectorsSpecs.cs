@@ -51,6 +51,7 @@ public sealed class ConsoleConnectorsSpecs(Chromium chromium, BrowsedHost browse
         await tab.IsForEverybody();
         await tab.Go($"connectors?at={connection}");
         await tab["dialog dt >> text=Credentials"].WaitForAsync();
+        await tab.Leave();
         (await host.Http.Delete($"/api/v1/connectors/connections/{connection}")).Is(204);
     }
 
@@ -72,6 +73,7 @@ public sealed class ConsoleConnectorsSpecs(Chromium chromium, BrowsedHost browse
         await tab.Go($"connectors?at={waits}");
         await tab["dialog button >> text=Ask for consent"].ClickAsync();
         await LeadsTo(tab, host);
+        await tab.Leave();
         (await host.Http.Delete($"/api/v1/connectors/connections/{waits}")).Is(204);
     }
 

@@ -175,6 +175,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         await tab.Go("sessions/not-yet");
         await tab.Shows("no such session");
         Assert.Equal(0, await tab["main textarea"].CountAsync());
+        // What is typed before the search is there is not lost.
         await tab.Press("Control+k");
         await tab.Page.Keyboard.TypeAsync("zzqqzzqq");
         await tab.Shows("Nothing found");

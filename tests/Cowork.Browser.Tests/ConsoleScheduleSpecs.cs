@@ -63,6 +63,7 @@ public sealed class ConsoleScheduleSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.Contains("+01:00", await tab[".slots li:has-text('01 Nov 2027, 02:30')"].InnerTextAsync(), StringComparison.Ordinal);
         await tab["button >> text=From now"].ClickAsync();
         await tab.Shows("The next 50");
+        await tab.Leave();
         (await host.Http.Delete($"/api/v1/schedules/{schedule}")).Is(204);
     }
 
@@ -94,7 +95,9 @@ public sealed class ConsoleScheduleSpecs(Chromium chromium, BrowsedHost browsed)
         await tab["dialog button >> text=Plan it"].ClickAsync();
         await tab["tbody tr .badge >> text=fired"].WaitForAsync();
         await tab.Shows("every hour");
-        (await host.Http.Delete("/scheduled-runs/" + tab.Page.Url.Split('/').Last())).Is(204);
+        var made = tab.Page.Url.Split('/').Last();
+        await tab.Leave();
+        (await host.Http.Delete($"/scheduled-runs/{made}")).Is(204);
     }
 
     [Fact]
@@ -118,6 +121,7 @@ public sealed class ConsoleScheduleSpecs(Chromium chromium, BrowsedHost browsed)
         await tab.Press("Enter");
         await tab["h2 >> text=Ledger"].WaitForAsync();
         Assert.EndsWith($"schedules/{schedule}", tab.Page.Url, StringComparison.Ordinal);
+        await tab.Leave();
         (await host.Http.Delete($"/scheduled-runs/{schedule}")).Is(204);
         (await host.Http.Delete($"/api/v1/schedules/{other}")).Is(204);
     }

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Cowork.Browser.Tests;
 
 /// <summary>The console of a host in token mode.</summary>
@@ -55,6 +57,44 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
             await tab.Go("runs");
             await tab["#token"].WaitForAsync();
             Assert.Equal("{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(sessionStorage)"));
+        }
+    }
+
+    [Fact]
+    public async Task What_was_being_written_when_a_token_was_taken_back_waits_for_who_wrote_it()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true });
+        using var admin = host.Client(host.AdminToken);
+        var first = await host.Token("acme", "member");
+        using var member = host.Client(first);
+        var session = await member.NewSession();
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"sessions/{session}");
+        tab.Expected = "401";
+        await SignIn(first);
+        await tab["#message"].FillAsync("half a sentence");
+        await Revoke(first);
+        var second = await host.Token("acme", "member");
+        await SignIn(second);
+        await tab.Page.WaitForFunctionAsync("() => document.querySelector('#message')?.value === 'half a sentence'");
+
+        await Revoke(second);
+        var another = await admin.Post("/tokens", JsonSerializer.Serialize(new { name = "test", user = "bob", roles = new[] { "member" }, org_id = "acme" }));
+        await SignIn(another.Is(201)["token"]);
+        await tab["#message"].WaitForAsync();
+        await tab["[data-state=live] >> visible=true"].First.WaitForAsync();
+        Assert.Equal("", await tab["#message"].InputValueAsync());
+
+        async Task SignIn(string token)
+        {
+            await tab["#token"].FillAsync(token);
+            await tab.Press("Enter");
+            await tab["#token"].WaitForAsync(new() { State = Microsoft.Playwright.WaitForSelectorState.Detached });
+        }
+
+        async Task Revoke(string token)
+        {
+            using var itself = host.Client(token);
+            (await admin.Delete($"/tokens/{(await itself.Get("/me")).Is(200)["token_id"]}")).Is(204);
         }
     }
 

@@ -80,7 +80,8 @@ public sealed class SaveIntentSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.Contains($"\"payload\":{Output}}}", created.Text, StringComparison.Ordinal);
 
         var listed = await frame.EvaluateAsync<string>("""async () => (await call("GET", "/myworks?bucket=listing")).text""");
-        Assert.Equal(["Copy of Elm Street", "Elm Street"], JsonElement.Parse(listed).GetProperty("data").GetProperty("list").EnumerateArray().Select(w => w.GetProperty("label").GetString()));
+        var labels = JsonElement.Parse(listed).GetProperty("data").GetProperty("list").EnumerateArray().Select(w => w.GetProperty("label").GetString()!);
+        Assert.Equal(["Copy of Elm Street", "Elm Street"], labels.Where(label => label.Contains("Elm", StringComparison.Ordinal)));
     }
 
     [Fact]

@@ -118,9 +118,10 @@ public sealed class LimitSpecs(LimitSpecs.SmallKernel kernel) : IClassFixture<Li
     public async Task A_cell_that_takes_too_long_is_interrupted_and_its_kernel_restarted()
     {
         await using var quick = await RealKernel.Start(Small with { Time = TimeSpan.FromSeconds(1) });
+        await HasTime(quick);
         var run = (await quick.Run("import time\ntime.sleep(60)")).EndedFor(KernelLimitCodes.Time);
         Assert.Equal("KeyboardInterrupt", run.Error.Name);
-        Assert.Equal("2", (await quick.Run("1 + 1")).Result);
+        await HasTime(quick);
     }
 
     [Fact]
@@ -128,7 +129,18 @@ public sealed class LimitSpecs(LimitSpecs.SmallKernel kernel) : IClassFixture<Li
     {
         await using var quick = await RealKernel.Start(Small with { Time = TimeSpan.FromMilliseconds(500) });
         (await quick.Run("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass")).EndedFor(KernelLimitCodes.Time);
-        Assert.Equal("2", (await quick.Run("1 + 1")).Result);
+        await HasTime(quick);
+    }
+
+    /// <summary>A cell that asks for no time is executed. On a busy machine also such a one may take longer than a very short limit, which then ends it as it must.</summary>
+    static async Task HasTime(RealKernel quick)
+    {
+        var run = await quick.Run("1 + 1");
+        for (var more = 20; more > 0 && run.Done.Limit == KernelLimitCodes.Time; more--)
+        {
+            run = await quick.Run("1 + 1");
+        }
+        Assert.Equal("2", run.Result);
     }
 
     Task<CellRun> Run(string code) => kernel.Inner.Run(code);

@@ -176,35 +176,46 @@ async function start() {
     begin();
 }
 
-function begin() {
+// What stands in the page's fields and is not sent, taken down before the page goes; answers what puts it back, where it still can be sent.
+function written() {
+    const texts = [...main.querySelectorAll("textarea[id]")].filter(field => field.value).map(field => [field.id, field.value, field === document.activeElement]);
+    return () => {
+        for (const [id, value, isActive] of texts) {
+            const field = document.getElementById(id);
+            if (field && !field.value) {
+                field.value = value;
+                isActive && field.focus();
+            }
+        }
+    };
+}
+
+async function begin() {
     session.onRefused = async () => {
         session.onRefused = () => { };
         live.stop();
         leaving.abort();
+        const [putBack, who] = [written(), me.actor + me.org_id];
         await door(document.body, "The token is not valid any more.");
         await me.load();
-        begin();
+        await begin();
+        // Somebody else does not get to read it.
+        me.actor + me.org_id === who && putBack();
     };
     replace(document.body, frame());
     live.start();
-    show({ isNew: false });
+    await show({ isNew: false });
 }
 
-// Who is signed in may do more, or less, than before. What they were writing stays, where it still can be sent.
+// Who is signed in may do more, or less, than before.
 async function redraw() {
-    const written = [...main.querySelectorAll("textarea[id]")].filter(field => field.value).map(field => [field.id, field.value, field === document.activeElement]);
+    const putBack = written();
     const y = scrollY;
     replace(document.body, frame());
     live.start();
     toast(`Your roles are others now: ${me.roles.join(", ")}`);
     await show({ isNew: false });
-    for (const [id, value, isActive] of written) {
-        const field = document.getElementById(id);
-        if (field && !field.value) {
-            field.value = value;
-            isActive && field.focus();
-        }
-    }
+    putBack();
     scrollTo(0, y);
 }
 

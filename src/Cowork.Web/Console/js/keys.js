@@ -16,6 +16,8 @@ let own = [];
 let lists = [];
 let offered = () => [];
 let after = 0;
+// What is typed while the search comes; null: it does not come.
+let early = null;
 
 // Keys of the page that is shown: [{key, does, run}]. They end with the signal.
 export function pageKeys(entries, signal) {
@@ -32,6 +34,11 @@ export function listKeys(list, signal) {
 export function startKeys({ all, go, theme }) {
     offered = all;
     document.addEventListener("keydown", event => {
+        if (early !== null) {
+            early += event.key.length === 1 ? event.key : "";
+            event.preventDefault();
+            return;
+        }
         if ((event.ctrlKey || event.metaKey) && event.key === "k" && !document.querySelector("dialog[open]")) {
             search();
             event.preventDefault();
@@ -113,8 +120,13 @@ export function versionKeys(versions, at, choose) {
 
 // The search over everything.
 export async function search() {
-    const { palette } = await import("./ui/palette.js");
-    palette(offered().filter(page => page.key));
+    early = "";
+    try {
+        const { palette } = await import("./ui/palette.js");
+        palette(offered().filter(page => page.key), early);
+    } finally {
+        early = null;
+    }
 }
 
 function help() {

@@ -34,12 +34,13 @@ const WordMin = 2;
 const AskAfter = 200;
 const Marks = { user: "person", assistant: "model", title: "wait", memory: "memory" };
 
-// pages: [{title, path}] that may be offered.
-export function palette(pages) {
+// pages: [{title, path}] that may be offered; text: what to look for first.
+export function palette(pages, text = "") {
     const abort = new AbortController();
     const list = h("ul.hits", { role: "listbox", id: "hits", "aria-label": "Found" });
     const field = h("input", {
-        type: "search", placeholder: "A name, words, an id, or a page", "aria-label": "Search", role: "combobox", "aria-controls": "hits", "aria-expanded": "true", "aria-autocomplete": "list", autocomplete: "off",
+        type: "search", placeholder: "A name, words, an id, or a page", "aria-label": "Search", role: "combobox", "aria-controls": "hits", "aria-expanded": "true", "aria-autocomplete": "list",
+        autocomplete: "off", value: text,
     });
     const said = h("p.said.muted.hidden", { role: "status" });
     let hits = [];
