@@ -1,3 +1,5 @@
+using Cowork.Testing;
+
 using Microsoft.Playwright;
 
 namespace Cowork.Browser.Tests;
@@ -10,7 +12,12 @@ public sealed class Chromium : IAsyncDisposable
     readonly Lazy<Task<(IPlaywright Driver, IBrowser Browser)>> started = new(Start);
 
     /// <summary>A new page in a profile of its own. The caller disposes of its <see cref="IPage.Context"/>.</summary>
-    public async Task<IPage> NewPage() => await (await (await started.Value).Browser.NewContextAsync()).NewPageAsync();
+    public async Task<IPage> NewPage()
+    {
+        var page = await (await (await started.Value).Browser.NewContextAsync()).NewPageAsync();
+        page.SetDefaultTimeout((float)Patience.Limit.TotalMilliseconds);
+        return page;
+    }
 
     public async ValueTask DisposeAsync()
     {

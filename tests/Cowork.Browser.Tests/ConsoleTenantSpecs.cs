@@ -1,20 +1,14 @@
 namespace Cowork.Browser.Tests;
 
 /// <summary>Two tenants of one host, each in a browser of its own, with sessions of the same name.</summary>
-public sealed class ConsoleTenantSpecs(Chromium chromium)
+public sealed class ConsoleTenantSpecs(Chromium chromium, ConsoleTenantSpecs.TwoTenants tenants) : IClassFixture<ConsoleTenantSpecs.TwoTenants>
 {
-    [Fact]
-    public async Task Two_tenants_see_nothing_of_each_other_in_lists_in_what_is_found_and_live()
+    [Theory]
+    [InlineData("pear", "quince")]
+    [InlineData("quince", "pear")]
+    public async Task Two_tenants_see_nothing_of_each_other_in_lists_in_what_is_found_and_live(string mine, string theirs)
     {
-        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true });
-        var pear = await Tenant(host, "acme", "pear");
-        var quince = await Tenant(host, "umbra", "quince");
-        await SeesOnly("pear", "quince", host, pear, quince);
-        await SeesOnly("quince", "pear", host, quince, pear);
-    }
-
-    async Task SeesOnly(string mine, string theirs, LiveHost host, (string Token, string Run) me, (string Token, string Run) them)
-    {
+        var (host, me, them) = (tenants.Host, tenants.By[mine], tenants.By[theirs]);
         await using var tab = await ConsoleTab.Open(chromium, host.Url, "");
         // The run of the other tenant is none of this one's.
         tab.Expected = "404";
@@ -62,13 +56,27 @@ public sealed class ConsoleTenantSpecs(Chromium chromium)
         Assert.DoesNotContain(theirs, heard + await tab["body"].InnerTextAsync(), StringComparison.Ordinal);
     }
 
-    static async Task<(string Token, string Run)> Tenant(LiveHost host, string org, string word)
+    /// <summary>A host with two tenants, by the word that only theirs have.</summary>
+    public sealed class TwoTenants : IAsyncLifetime
     {
-        var token = await host.Token(org, "member", "auditor");
-        using var http = host.Client(token);
-        await http.NewSession("plan");
-        await http.NewSession("talk");
-        await http.Turn("plan", $"/fail {word}");
-        return (token, (await http.Turn("plan", $$"""/tool write_file {"path":"{{word}}.txt","content":"1"}""")).Is(200)["run_id"]);
+        public LiveHost Host { get; private set; } = null!;
+
+        public Dictionary<string, (string Token, string Run)> By { get; } = [];
+
+        public async ValueTask InitializeAsync()
+        {
+            Host = await LiveHost.Start(settings => settings with { TokenMode = true });
+            foreach (var (org, word) in (IEnumerable<(string, string)>)[("acme", "pear"), ("umbra", "quince")])
+            {
+                var token = await Host.Token(org, "member", "auditor");
+                using var http = Host.Client(token);
+                await http.NewSession("plan");
+                await http.NewSession("talk");
+                await http.Turn("plan", $"/fail {word}");
+                By[word] = (token, (await http.Turn("plan", $$"""/tool write_file {"path":"{{word}}.txt","content":"1"}""")).Is(200)["run_id"]);
+            }
+        }
+
+        public ValueTask DisposeAsync() => Host.DisposeAsync();
     }
 }

@@ -35,14 +35,13 @@ public sealed class BudgetKillSpecs : DirectorySpecs
             runs.Add((await http.Post($"/sessions/s{i}/turn", """{"message":"go","wait_for_completion":false}"""))["run_id"]);
         }
         // Every run has reserved a dollar and asked, or failed: the budget pays for ten.
-        await b.Http.Until("/metrics", got => got.Is(200).Json.GetProperty("status_counts").GetProperty("failed").GetInt32() == 54, seconds: 60);
+        await b.Http.Until("/metrics", got => got.Is(200).Json.GetProperty("status_counts").GetProperty("failed").GetInt32() == 54);
         Assert.Equal(10, provider.Asked.Count);
         await a.Kill();
         killed.SetResult();
         var ended = await b.Http.Until(
             "/metrics",
-            got => got.Is(200).Json.GetProperty("status_counts") is var counts && counts.GetProperty("completed").GetInt32() + counts.GetProperty("failed").GetInt32() == 64,
-            seconds: 60);
+            got => got.Is(200).Json.GetProperty("status_counts") is var counts && counts.GetProperty("completed").GetInt32() + counts.GetProperty("failed").GetInt32() == 64);
         // What the killed host had asked for counts as spent, so that nothing is left to ask again.
         Assert.Equal(10, provider.Asked.Count);
         var completed = ended.Json.GetProperty("status_counts").GetProperty("completed").GetInt32();

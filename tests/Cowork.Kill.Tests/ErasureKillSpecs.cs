@@ -37,7 +37,7 @@ public sealed class ErasureKillSpecs : DirectorySpecs
             Assert.DoesNotContain(Word, (await next.Http.Get(path)).Text, StringComparison.Ordinal);
         }
         Assert.Equal("subject_erased", (await next.Http.Post("/sessions/s7/turn", """{"message":"again"}""")).Code);
-        await next.Http.Until("/subjects/ann", got => got.Is(200)["state"] == "erased", seconds: 60);
+        await next.Http.Until("/subjects/ann", got => got.Is(200)["state"] == "erased");
         Assert.Equal(0, await next.Stop());
         await using var connection = new NpgsqlConnection(database);
         await connection.OpenAsync();

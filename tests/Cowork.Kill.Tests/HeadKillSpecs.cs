@@ -37,7 +37,7 @@ public sealed class HeadKillSpecs : DirectorySpecs
             for (var kills = 0; kills < 2; kills++)
             {
                 var last = await Last(http);
-                await http.Until("/audit/heads/latest", got => (int)got.Status == 200 && got.Json.GetProperty("number").GetInt64() > last, seconds: 60);
+                await http.Until("/audit/heads/latest", got => (int)got.Status == 200 && got.Json.GetProperty("number").GetInt64() > last);
                 await Task.Delay(random.Next(0, 1_000), CancellationToken.None);
                 using var kill = System.Diagnostics.Process.Start("kill", ["-KILL", File.ReadLines(Path.Combine(Data, "postgres", "postmaster.pid")).First()]);
                 await kill.WaitForExitAsync();
@@ -73,7 +73,7 @@ public sealed class HeadKillSpecs : DirectorySpecs
         for (var kill = 0; kill < Kills; kill++)
         {
             await using var killed = await Start("a");
-            await living.Http.Until("/audit/heads/latest", got => (int)got.Status == 200, seconds: 60);
+            await living.Http.Until("/audit/heads/latest", got => (int)got.Status == 200);
             await using var connection = new NpgsqlConnection(database);
             await connection.OpenAsync();
             // An event that nothing follows but a head: what waits for the lock from here on are heads alone.
@@ -85,12 +85,12 @@ public sealed class HeadKillSpecs : DirectorySpecs
                 await killed.Kill();
                 await nobodyRecords.RollbackAsync();
                 await living.Http.Until(
-                    "/audit/heads/latest", got => (int)got.Status == 200 && got.Json.GetProperty("tree_size").GetInt64() >= end, seconds: 60);
+                    "/audit/heads/latest", got => (int)got.Status == 200 && got.Json.GetProperty("tree_size").GetInt64() >= end);
             }
             // It goes on with what comes next.
             await living.Http.NewSession($"after-{kill}");
             var last = (long)(await Ask(connection, "SELECT gid FROM cowork.head"))!;
-            await living.Http.Until("/audit/heads/latest", got => got.Json.GetProperty("tree_size").GetInt64() >= last - 1, seconds: 60);
+            await living.Http.Until("/audit/heads/latest", got => got.Json.GetProperty("tree_size").GetInt64() >= last - 1);
             Assert.Equal(0L, await Ask(
                 connection,
                 "SELECT count(*) FROM (SELECT 1 FROM cowork.mt_events WHERE type = 'head_signed.v1' GROUP BY data->>'tree_size' HAVING count(*) > 1) twice"));
@@ -154,9 +154,9 @@ public sealed class HeadKillSpecs : DirectorySpecs
         var file = Path.Combine(Data, "heads.ndjson");
         // Nothing is written any more: the last head has all but its own event.
         await http.Until(
-            "/metrics", got => (int)got.Status == 200 && got.Json.GetProperty("host").GetProperty("audit").GetProperty("tree_lag_events").GetInt64() == 0, seconds: 60);
+            "/metrics", got => (int)got.Status == 200 && got.Json.GetProperty("host").GetProperty("audit").GetProperty("tree_lag_events").GetInt64() == 0);
         var last = await Last(http);
-        await http.Until("/audit/heads/latest", _ => HeadLine.Read(file).Any(line => line.Number >= last) && witness.Numbers.Contains(last), seconds: 60);
+        await http.Until("/audit/heads/latest", _ => HeadLine.Read(file).Any(line => line.Number >= last) && witness.Numbers.Contains(last));
         var heads = new List<HeadLine>();
         while (heads.Count < last)
         {

@@ -240,7 +240,7 @@ public sealed class KillSpecs : DirectorySpecs
         using var timeout = new CancellationTokenSource(Patience.Limit);
         while (!await met())
         {
-            Assert.False(timeout.IsCancellationRequested, $"Not within a minute: {what}.");
+            Assert.False(timeout.IsCancellationRequested, $"Not within {Patience.Limit}: {what}.");
             await Task.Delay(10, CancellationToken.None);
         }
     }

@@ -101,7 +101,7 @@ public sealed class SchedulerSpecs : DirectorySpecs
     {
         foreach (var id in schedules)
         {
-            await http.Until($"/scheduled-runs/{id}/runs?limit=1000", got => Lines(got).Count >= atLeast, seconds: 60);
+            await http.Until($"/scheduled-runs/{id}/runs?limit=1000", got => Lines(got).Count >= atLeast);
         }
     }
 
@@ -115,7 +115,7 @@ public sealed class SchedulerSpecs : DirectorySpecs
         foreach (var id in schedules)
         {
             var ledger = await http.Until(
-                $"/scheduled-runs/{id}/runs?limit=1000", got => Lines(got).All(line => line.GetProperty("status").GetString() is null or "completed"), seconds: 60);
+                $"/scheduled-runs/{id}/runs?limit=1000", got => Lines(got).All(line => line.GetProperty("status").GetString() is null or "completed"));
             DateTimeOffset? next = null;
             foreach (var line in Lines(ledger).AsEnumerable().Reverse())
             {

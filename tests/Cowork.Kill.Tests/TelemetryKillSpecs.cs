@@ -37,7 +37,7 @@ public sealed class TelemetryKillSpecs : DirectorySpecs
         await provider.NextRequest();
         await first.Kill();
         await using var second = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: [.. shared, ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=b")]);
-        var ended = await second.Http.Until($"/runs/{run}", got => got["status"] == "completed", seconds: 60);
+        var ended = await second.Http.Until($"/runs/{run}", got => got["status"] == "completed");
         Assert.Equal("2", ended["attempt"]);
         var spans = await collector.Trace(TraceId, s => s.Any(x => x.Name == "run" && x["cowork.run.outcome"] == "completed"));
         // The first host died before it could tell of its own part of the run; its parent is the request's command all the same.

@@ -86,7 +86,7 @@ public sealed class Collector : IAsyncDisposable
         using var timeout = new CancellationTokenSource(Patience.Limit);
         while (!met())
         {
-            Assert.False(timeout.IsCancellationRequested, $"Not within a minute: {state()}");
+            Assert.False(timeout.IsCancellationRequested, $"Not within {Patience.Limit}: {state()}");
             await Task.Delay(20, CancellationToken.None);
         }
     }

@@ -64,7 +64,7 @@ public sealed class HostProcess : IAsyncDisposable
 
     static HostProcess Launch(string[] launcher, string data, string? database, int port, (string Name, string Value)[] environment)
     {
-        var dll = Path.Combine(AppContext.BaseDirectory, "Cowork.Web.dll");
+        var dll = CoworkCli.PathOf("Cowork.Web.dll");
         string[] command = [.. launcher, "dotnet", dll, "--port", $"{port}", "--data", data];
         var start = new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var name in (string[])["DATABASE_URL", "PGHOST", "PGHOSTADDR", "ConnectionStrings__Cowork", "ConnectionStrings__CoworkOwner"])
@@ -95,7 +95,7 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>Waits until it listens, and knows its URL.</summary>
-    public async Task Listening(int seconds = 60)
+    public async Task Listening(int seconds = Patience.Seconds)
     {
         const string Before = "listens on ";
         await Until(() => output.Any(line => line.Contains(Before, StringComparison.Ordinal)), "listens", seconds);
@@ -107,7 +107,7 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>Waits until <c>/health/ready</c> says so.</summary>
-    public async Task Ready(int seconds = 60)
+    public async Task Ready(int seconds = Patience.Seconds)
     {
         await Listening(seconds);
         await Until(
@@ -127,7 +127,7 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>Waits until it has printed the text.</summary>
-    public Task Said(string text, int seconds = 60) => Until(() => Output.Contains(text, StringComparison.Ordinal), $"says \"{text}\"", seconds);
+    public Task Said(string text, int seconds = Patience.Seconds) => Until(() => Output.Contains(text, StringComparison.Ordinal), $"says \"{text}\"", seconds);
 
     /// <summary>Calls as the operator.</summary>
     public HttpClient Admin()
@@ -145,7 +145,7 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>SIGTERM, and waits for the end. Answers the exit code.</summary>
-    public async Task<int> Stop(int seconds = 60)
+    public async Task<int> Stop(int seconds = Patience.Seconds)
     {
         Signal("TERM");
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
@@ -159,7 +159,7 @@ public sealed class HostProcess : IAsyncDisposable
     /// <summary>SIGCONT.</summary>
     public void Continue() => Signal("CONT");
 
-    public async Task<int> Exited(int seconds = 60)
+    public async Task<int> Exited(int seconds = Patience.Seconds)
     {
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         await process.WaitForExitAsync(timeout.Token);

@@ -254,7 +254,7 @@ public static class Calls
         [.. (await http.Get($"/sessions/{session}/events?since_id={since}&limit={limit}")).Is(200).Json.GetProperty("events").EnumerateArray()];
 
     /// <summary>Asks until the answer fits, or fails with the last one.</summary>
-    public static async Task<Got> Until(this HttpClient http, string path, Func<Got, bool> fits, int seconds = 60)
+    public static async Task<Got> Until(this HttpClient http, string path, Func<Got, bool> fits, int seconds = Patience.Seconds)
     {
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         while (true)
@@ -338,7 +338,7 @@ public sealed class EventReader : IAsyncDisposable
     }
 
     /// <summary>Events up to the end of the stream, the time being bounded.</summary>
-    public async Task<List<(long Id, string Type, JsonElement Data)>> ToEnd(int seconds = 60)
+    public async Task<List<(long Id, string Type, JsonElement Data)>> ToEnd(int seconds = Patience.Seconds)
     {
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         var seen = new List<(long Id, string Type, JsonElement Data)>();
@@ -350,7 +350,7 @@ public sealed class EventReader : IAsyncDisposable
     }
 
     /// <summary>Events up to an id, the time being bounded.</summary>
-    public async Task<List<(long Id, string Type, JsonElement Data)>> Through(long id, int seconds = 60)
+    public async Task<List<(long Id, string Type, JsonElement Data)>> Through(long id, int seconds = Patience.Seconds)
     {
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         var seen = new List<(long Id, string Type, JsonElement Data)>();

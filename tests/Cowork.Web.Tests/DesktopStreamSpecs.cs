@@ -44,7 +44,7 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
             await Task.WhenAny(working, readers[^1].ContinueWith(_ => { }, TaskScheduler.Default), Task.Delay(20, over.Token));
         }
         await working;
-        await http.Until($"/api/cowork/sessions/{session}/tasks?status=queued,ready,planning,running", got => got.Text == "[]", seconds: 60);
+        await http.Until($"/api/cowork/sessions/{session}/tasks?status=queued,ready,planning,running", got => got.Text == "[]");
         var feed = await http.Events(session);
         ended.SetResult(feed.Where(e => e.GetProperty("type").GetString() is "run_completed" or "run_failed" or "run_cancelled" or "artifact_discovered").Max(e => e.GetProperty("id").GetInt64()));
         var tasks = (await http.Get($"/api/cowork/sessions/{session}/tasks?limit=1000")).Is(200).Json.EnumerateArray().ToDictionary(t => t.GetProperty("taskId").GetString()!, t => t.GetRawText());
