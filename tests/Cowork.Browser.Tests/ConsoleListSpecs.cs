@@ -29,6 +29,8 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         await Say(host, word, 10);
         await tab.Page.WaitForFunctionAsync("""
             count => {
+                // Those that came while it was scrolled.
+                document.querySelector(".pill:not(.hidden)")?.click();
                 scrollTo(0, document.documentElement.scrollHeight);
                 return document.querySelectorAll("main tbody tr .badge[data-status=completed]").length === count;
             }
