@@ -5,9 +5,6 @@ namespace Cowork.Testing.Hosts;
 /// <summary>The built command line as a process.</summary>
 public static class CoworkCli
 {
-    /// <summary>Where a program of ours lies: in <c>COWORK_TEST_PROGRAMS</c> as it ships, or beside the specs as it was built with them.</summary>
-    public static string PathOf(string program) => Path.Combine(Environment.GetEnvironmentVariable("COWORK_TEST_PROGRAMS") ?? AppContext.BaseDirectory, program);
-
     /// <summary>Runs it to its end. Answers the exit code, and what it printed to both streams.</summary>
     /// <param name="database">Connection string of the database; null: none is configured.</param>
     public static Task<(int Code, string Output)> Run(string? database, params string[] args) => Run(database, args, []);
@@ -17,7 +14,7 @@ public static class CoworkCli
     /// <param name="input">What is typed.</param>
     public static async Task<(int Code, string Output)> Run(string? database, string[] args, string input, params (string Name, string? Value)[] environment)
     {
-        var start = new ProcessStartInfo("dotnet", [PathOf("cowork.dll"), .. args])
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "cowork.dll"), .. args])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

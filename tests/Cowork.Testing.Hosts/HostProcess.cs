@@ -64,7 +64,7 @@ public sealed class HostProcess : IAsyncDisposable
 
     static HostProcess Launch(string[] launcher, string data, string? database, int port, (string Name, string Value)[] environment)
     {
-        var dll = CoworkCli.PathOf("Cowork.Web.dll");
+        var dll = Path.Combine(AppContext.BaseDirectory, "Cowork.Web.dll");
         string[] command = [.. launcher, "dotnet", dll, "--port", $"{port}", "--data", data];
         var start = new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var name in (string[])["DATABASE_URL", "PGHOST", "PGHOSTADDR", "ConnectionStrings__Cowork", "ConnectionStrings__CoworkOwner"])
