@@ -31,6 +31,11 @@ export async function waitingCalls(ask, signal) {
     }
 }
 
+// What events show of a result is cut at 2 000 characters, and before a character of two.
+const ShownWhole = 1_999;
+// Tools that change no file.
+const Reading = new Set(["read_file", "list_files", "search_files", "recall", "remember", "query_connector"]);
+
 // Decides a call. Answers whether it is decided.
 export async function decide(approval, approved, note) {
     try {
@@ -191,32 +196,52 @@ async function explain(row, change, paths, signal) {
         if (typeof content !== "string" || typeof file !== "string") {
             return;
         }
-        const before = knownContent(events, file);
+        const decided = events.find(event => event.type === "policy_decision" && event.payload.tool_call_id === asked?.payload.tool_call_id);
+        const isNew = decided?.payload.subject?.kind === "create";
+        const before = isNew ? null : knownContent(events, file);
         if (before !== null) {
             replace(change, h("div.code-head", h("h3", `What would change since the run has seen ${file}`)), diff(before, content, `What would change of ${file}`));
             return;
         }
         // Without what is there now nobody can say what is added, and what is gone.
-        const decided = events.find(event => event.type === "policy_decision" && event.payload.tool_call_id === asked?.payload.tool_call_id);
         replace(change, h("div.code-head", h("h3", "What would be written")),
-            h("p.small.muted", decided?.payload.subject?.kind === "create" ? "No such file was there when the call was judged." : "Its present content is not shown here: the run has not seen the whole of it."),
+            h("p.small.muted", isNew ? "No such file was there when the call was judged." : "Its present content is not shown here: the run has not seen the whole of it."),
             block(content, { label: `What would be written to ${file}` }));
     } catch (error) {
         error.name !== "AbortError" && replace(change, h("p.small.muted", error.message));
     }
 }
 
-// The content of a file when the run last read or wrote it; null: it never did, or not the whole.
+// The whole content of a file when the run last read or wrote it; null: it never did, saw a part of it, or may have changed it by other means since.
 function knownContent(events, file) {
     const calls = new Map(events.filter(event => event.type === "tool_call").map(event => [event.payload.id, event.payload]));
     for (const { payload } of events.filter(event => event.type === "tool_result" && !event.payload.is_error).reverse()) {
         const call = calls.get(payload.id);
-        if (call?.input?.path === file) {
-            return call.name === "write_file" && typeof call.input.content === "string" ? call.input.content
-                : call.name === "read_file" && typeof payload.content_preview === "string" && payload.content_preview.length < 2_000 ? payload.content_preview : null;
+        const isOfFile = typeof call?.input?.path === "string" && plainPath(call.input.path) === plainPath(file);
+        if (call?.name === "write_file" && isOfFile) {
+            return typeof call.input.content === "string" ? call.input.content : null;
+        } else if (call?.name === "read_file" && isOfFile) {
+            const { content_preview: text } = payload;
+            const isPart = (call.input.offset ?? 1) !== 1 || (call.input.limit ?? null) !== null;
+            return !isPart && typeof text === "string" && text.length < ShownWhole ? text : null;
+        } else if (call?.name !== "write_file" && !Reading.has(call?.name)) {
+            return null;
         }
     }
     return null;
+}
+
+// ./a/../b.txt is b.txt.
+function plainPath(path) {
+    const parts = [];
+    for (const part of path.split("/")) {
+        if (part === ".." && parts.length > 0 && parts.at(-1) !== "..") {
+            parts.pop();
+        } else if (part !== "." && (part !== "" || parts.length === 0)) {
+            parts.push(part);
+        }
+    }
+    return parts.join("/");
 }
 
 function history(list, count, signal) {

@@ -102,5 +102,7 @@ export function diff(before, after, label = "What would change") {
         }
     }
     const count = sign => lines.filter(line => line.sign === sign).length;
-    return h("div", h("p.small.muted", `${whole(count("+"))} added, ${whole(count("-"))} gone`), h("div.code.diff", { tabindex: "0", role: "group", "aria-label": label }, out));
+    // Lines are compared without their ends.
+    const others = before !== after && !lines.some(line => line.sign !== " ") && ": only ends of lines differ";
+    return h("div", h("p.small.muted", `${whole(count("+"))} added, ${whole(count("-"))} gone`, others), h("div.code.diff", { tabindex: "0", role: "group", "aria-label": label }, out));
 }
