@@ -20,4 +20,46 @@ public sealed class ConsoleTruthSpecs(Chromium chromium, BrowsedHost browsed)
         await card.Locator(isCounted ? "text=1 added, 3 gone" : "text=Its present content is not shown here").First.WaitForAsync();
         (await host.Http.Post($"/runs/{run["run_id"]}/cancel", "{}")).Is(202);
     }
+
+    [Fact]
+    public async Task Texts_that_are_erased_go_from_pages_that_are_open_and_so_does_what_was_proven_of_them()
+    {
+        var host = await browsed.Started;
+        const string Word = "elephantquartz";
+        var session = (await host.Http.Post("/sessions", """{"subject":"of-open-pages"}""")).Is(201)["session_id"];
+        var run = (await host.Http.Turn(session, $"/say {Word}")).Is(200)["run_id"];
+        await using var ofRun = await ConsoleTab.Open(chromium, host.Url, $"runs/{run}");
+        await using var ofList = await ConsoleTab.Open(chromium, host.Url, $"runs?q={Word}");
+        await using var ofSession = await ConsoleTab.Open(chromium, host.Url, $"sessions/{session}");
+        await using var ofFeed = await ConsoleTab.Open(chromium, host.Url, "feed");
+        // While it is erased, its rows are not there.
+        ofRun.Expected = ofSession.Expected = "404";
+        await ofRun["button >> text=Verify"].ClickAsync();
+        await ofRun["text=Recomputed here in"].WaitForAsync();
+        foreach (var tab in (ConsoleTab[])[ofRun, ofList, ofSession, ofFeed])
+        {
+            await tab.Shows(Word);
+        }
+        (await host.Http.Delete("/subjects/of-open-pages")).Is(202);
+        foreach (var tab in (ConsoleTab[])[ofRun, ofList, ofSession, ofFeed])
+        {
+            await tab.Page.WaitForFunctionAsync($"() => !document.querySelector('main').textContent.includes('{Word}')");
+        }
+        await ofRun["h1 >> text=[erased]"].WaitForAsync();
+        Assert.Equal(0, await ofRun["text=Recomputed here in"].CountAsync());
+    }
+
+    [Fact]
+    public async Task The_page_of_a_run_whose_session_is_deleted_says_that_there_is_no_such_run()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        var run = (await host.Http.Turn(session, "/say giraffequartz")).Is(200)["run_id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs/{run}");
+        tab.Expected = "404";
+        await tab.Shows("giraffequartz");
+        (await host.Http.Delete($"/sessions/{session}")).Is(204);
+        await tab.Shows("There is no such run.");
+        Assert.DoesNotContain("giraffequartz", await tab["main"].InnerTextAsync(), StringComparison.Ordinal);
+    }
 }

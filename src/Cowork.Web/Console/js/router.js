@@ -35,12 +35,21 @@ export function backTo() {
     place && scrollTo(0, place.y);
 }
 
+function placeNow() {
+    return { y: scrollY, lists: Object.fromEntries([...keepers].map(([name, keep]) => [name, keep()])) };
+}
+
 export function go(href) {
-    const lists = Object.fromEntries([...keepers].map(([name, keep]) => [name, keep()]));
-    history.replaceState({ place: { y: scrollY, lists } }, "");
+    history.replaceState({ place: placeNow() }, "");
     place = null;
     history.pushState({}, "", href);
     show({ isNew: true });
+}
+
+// The page of the address once more, where the reader was in it.
+export function showAnew() {
+    place = placeNow();
+    show({ isNew: false });
 }
 
 // The page's own path, below /console/.

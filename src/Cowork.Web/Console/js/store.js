@@ -2,6 +2,7 @@
 import { get } from "./api.js";
 import { debounce } from "./dom.js";
 import { live } from "./live.js";
+import { showAnew } from "./router.js";
 
 // What could not be loaded again is tried once more after so many ms.
 const AwayAgain = 3_000;
@@ -21,6 +22,7 @@ export const me = {
 //   load(signal): asks for it.
 //   when(event): whether an event of the stream concerns it.
 //   show(value), fail(error): called with what came.
+//   It is asked for again when anything is erased or removed, too; where there is no such thing any more, the page is made anew, so that nothing stays of it.
 //   Where the host is away when it is loaded again by itself, what is shown stays: the reader sees that the connection is stale.
 //   every: so many ms after it was asked for it is again, while the page is in sight, and when it comes back into sight: for what no event tells of, or tells only some readers of.
 export function resource({ load, when = () => false, show, fail, signal, gap = 400, every = 0 }) {
@@ -52,6 +54,8 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
                     if (!signal.aborted && error.name !== "AbortError") {
                         if (error.isAway && isShown && !isAsked) {
                             setTimeout(() => signal.aborted || soon(), AwayAgain);
+                        } else if (error.status === 404 && isShown) {
+                            showAnew();
                         } else {
                             isAsked = false;
                             fail?.(error);
@@ -64,7 +68,7 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
         return asking;
     }
     const soon = debounce(reload, gap);
-    live.on(events => events.some(when) && soon(), signal);
+    live.on(events => events.some(event => when(event) || isErasing(event)) && soon(), signal);
     live.onState(state => state === "reset" && soon(), signal);
     if (every > 0) {
         const look = () => document.visibilityState === "visible" && soon();
@@ -76,5 +80,9 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
     return { refresh, soon, first };
 }
 
+// From such an event on texts are not read any more, a session is not there, or what was erased is shown again without its texts. Auditors and administrators are told of subjects,
+// and who sees a session of its end.
+const Erasing = new Set(["subject_erased", "subject_erasure_completed", "session_deleted", "session_removed"]);
+export const isErasing = event => Erasing.has(event.type);
 export const isOfRun = event => event.run_id !== null && event.type !== "output_delta";
 export const isOfApproval = event => event.type.startsWith("approval_") || event.type.startsWith("run_cancel");

@@ -45,6 +45,11 @@ export default async function page({ root, signal, params, query, title }) {
         load: s => Promise.all([get(path`/artifacts/${artifact}`, {}, s), get(path`/artifacts/${artifact}/versions`, { limit: 1000 }, s)]),
         when: event => event.type.startsWith("artifact_") && event.payload.artifact_id === artifact, signal, fail: error => replace(head, crumbs(), fault(error, () => source.refresh())),
         show: ([found, list]) => {
+            if (details && found.path !== details.path) {
+                // Of what was erased nothing stays.
+                blobs.clear();
+                draw.of = null;
+            }
             details = found;
             ({ versions } = list);
             at ??= found.version;

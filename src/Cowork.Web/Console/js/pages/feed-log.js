@@ -37,6 +37,14 @@ export class FeedLog {
         return news;
     }
 
+    // What is here may read otherwise now.
+    reread(events) {
+        const briefs = new Map(events.map(event => [event.gid, shorten(event).brief]));
+        for (const event of this.events) {
+            event.brief = briefs.get(event.gid) ?? event.brief;
+        }
+    }
+
     // A page of what comes before, by ask(since, limit).
     async loadOlder(ask, limit) {
         const before = this.first || 1;

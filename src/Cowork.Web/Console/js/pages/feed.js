@@ -5,6 +5,7 @@ import { isToday, time, timeText, titleOf, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
+import { isErasing } from "../store.js";
 import { kindOf, mark } from "../ui/badge.js";
 import { digest, id } from "../ui/copy.js";
 import { empty, fault } from "../ui/empty.js";
@@ -200,6 +201,24 @@ export default async function page({ root, signal, query }) {
         }
     }
 
+    // Something was erased: the list and the event that is open do not say it any more.
+    async function reread() {
+        const { of } = inspect;
+        if (of) {
+            inspect.of = 0;
+            open(of);
+        }
+        try {
+            for (let since = Math.max(0, log.first - 1), events; since < log.last
+                && (events = (await getExact("/events", { since_id: since, limit: Page }, signal)).events).length > 0; since = events.at(-1).gid) {
+                log.reread(events);
+                list.redraw();
+            }
+        } catch (error) {
+            fail(error);
+        }
+    }
+
     function inspect(index) {
         const event = rowAt(index);
         event && open(event.gid);
@@ -257,7 +276,9 @@ export default async function page({ root, signal, query }) {
 
     // What comes fast is shown ten times a second. What is in the stream and in a page of the log counts once.
     const soon = debounce(() => state.catching || state.paused || take(incoming.splice(0)), 100);
+    const again = debounce(reread, 400);
     live.on(events => {
+        events.some(event => isErasing(event) && (event.session_id === null || log.events.some(each => each.session === event.session_id))) && again();
         if (!state.paused) {
             events.forEach(event => incoming.push(event));
             soon();

@@ -95,7 +95,7 @@ export default async function page({ root, signal, query }) {
     async function inspect() {
         const row = source.rows.find(each => each.id === at);
         view.shows(row ? at : null);
-        const signature = row ? `${row.id} ${row.status}` : "";
+        const signature = row ? `${row.id} ${row.status} ${row.status_code} ${row.name}` : "";
         if (inspect.of === signature) {
             return;
         }

@@ -3,8 +3,9 @@ import { bytes, get, path, post, remove } from "../api.js";
 import { h, renew, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
+import { live } from "../live.js";
 import { to } from "../router.js";
-import { isOfApproval, me, resource } from "../store.js";
+import { isErasing, isOfApproval, me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { badge, mark, tag } from "../ui/badge.js";
 import { id } from "../ui/copy.js";
@@ -135,13 +136,17 @@ export default async function page({ root, signal, params, query, title }) {
     let drawn = new Map();
     let at = -1;
 
+    // What is here may read otherwise.
+    let isOld = false;
+    live.on(events => isOld ||= events.some(isErasing), signal);
     const messages = resource({
         load: async s => {
             if (first === null && wanted === null) {
                 return get(path`/groups/${group}/messages`, { limit: PageMessages }, s);
             }
             const all = { messages: [] };
-            const from = first === null ? Math.max(0, wanted - Before) : last;
+            const from = first === null ? Math.max(0, wanted - Before) : isOld ? first - 1 : last;
+            isOld = false;
             for (let answer; ;) {
                 answer = await get(path`/groups/${group}/messages`, { since: from + all.messages.length, limit: PageMessages }, s);
                 all.messages.push(...answer.messages);

@@ -89,8 +89,14 @@ export default async function page({ root, signal, params, query, title }) {
         // Of what does not exist nothing is offered.
         fail: error => error.status === 404 ? replace(root, h("ol.crumbs", h("li", h("a", { href: to("runs") }, "Runs")), h("li", run)), h("div.head", h("h1", "Run")), fault(error))
             : replace(head, h("h1", "Run"), fault(error, () => found.refresh())),
+        // Members are not told of erased subjects.
+        every: 15_000,
         show: value => {
-            head.isConnected || replace(root, content);
+            if (!head.isConnected) {
+                replace(root, content);
+                load();
+            }
+            details && details.message !== value.message && reread();
             details = value;
             title(brief(value.message ?? "Run", 60));
             drawHead();
@@ -107,7 +113,11 @@ export default async function page({ root, signal, params, query, title }) {
     });
 
     const more = debounce(load, 120);
-    live.on(news => news.some(event => event.run_id === run) && more(), signal);
+    const again = debounce(reread, 300);
+    live.on(news => {
+        news.some(event => event.run_id === run) && more();
+        news.some(event => event.type.startsWith("subject_eras")) && again();
+    }, signal);
     live.onState(state => state === "reset" && more(), signal);
     const clock = setInterval(() => {
         if (upTo === null && now && !now.ended && now.status !== "queued") {
@@ -156,6 +166,42 @@ export default async function page({ root, signal, params, query, title }) {
         } catch (error) {
             error.name !== "AbortError" && replace(waterfall, h("div.pad", fault(error, load)));
         }
+    }
+
+    // Texts may have been erased: then nothing stays of them, nor of what was proven of them.
+    async function reread() {
+        await load.busy;
+        load.busy = rereadAll().finally(() => load.busy = null);
+        await load.busy;
+        load.again && await load();
+    }
+
+    async function rereadAll() {
+        const fresh = [];
+        let since = 0;
+        try {
+            for (let answer; !answer || answer.has_more; since = answer.next_since_id) {
+                answer = await getExact(path`/runs/${run}/events`, { since_id: since, limit: Page }, signal);
+                fresh.push(...answer.events);
+            }
+        } catch (error) {
+            error.name !== "AbortError" && error.status !== 404 && toast(error.message, { bad: true });
+            return;
+        }
+        const textOf = event => wholeJson(event.payload);
+        if (fresh.every((event, i) => i >= events.length || event.hash === events[i].hash && textOf(event) === textOf(events[i]))) {
+            return;
+        }
+        events = fresh;
+        cursor = since;
+        wholes.clear();
+        marked.clear();
+        Object.assign(context, { proof: null });
+        replace(verdict);
+        verifySlot.node = null;
+        [inspect.of, isPinned] = [null, false];
+        setQuery({ event: null });
+        draw();
     }
 
     function scrub(count) {

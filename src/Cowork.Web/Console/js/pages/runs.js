@@ -5,7 +5,7 @@ import { cost, duration, time, timeText, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { keepPlace, placeOf, setQuery, to } from "../router.js";
-import { isOfRun, me, resource } from "../store.js";
+import { isErasing, isOfRun, me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { badge } from "../ui/badge.js";
 import { removable } from "../ui/chips.js";
@@ -251,7 +251,10 @@ export function pager(view, list, head, signal, query, none = null) {
         }
     }
 
-    live.on(events => events.forEach(event => isOfRun(event) && heard.add(event.run_id)), signal);
+    live.on(events => {
+        events.forEach(event => isOfRun(event) && heard.add(event.run_id));
+        isAllOld ||= events.some(isErasing);
+    }, signal);
     live.onState(state => isAllOld ||= state === "reset", signal);
     const first = resource({
         load, when: isOfRun, signal, fail: error => replace(list, fault(error, () => first.refresh()), rows.length > 0 && view.card),

@@ -3,8 +3,9 @@ import { get, pages as paged, post } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
+import { live } from "../live.js";
 import { go, setQuery, to } from "../router.js";
-import { isOfRun, me } from "../store.js";
+import { isErasing, isOfRun, me } from "../store.js";
 import { brief } from "../text.js";
 import { mark } from "../ui/badge.js";
 import { dialog } from "../ui/dialog.js";
@@ -89,6 +90,7 @@ export default async function page({ root, signal, query }) {
             error.name !== "AbortError" && replace(said, fault(error));
         }
     }
+    live.on(events => events.some(isErasing) && look(), signal);
     look();
 
     function make() {
