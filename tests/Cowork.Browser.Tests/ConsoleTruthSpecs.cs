@@ -47,6 +47,11 @@ public sealed class ConsoleTruthSpecs(Chromium chromium, BrowsedHost browsed)
         }
         await ofRun["h1 >> text=[erased]"].WaitForAsync();
         Assert.Equal(0, await ofRun["text=Recomputed here in"].CountAsync());
+        // What the host refuses of them is not offered.
+        await ofRun["text=texts erased"].WaitForAsync();
+        Assert.Equal(0, await ofRun["button:visible:has-text('What if…'), button:visible:has-text('Fork…'), a:has-text('Compare with…')"].CountAsync());
+        await ofSession.Shows("nothing more is asked in it");
+        Assert.Equal(0, await ofSession["#message:visible"].CountAsync());
     }
 
     [Fact]

@@ -65,9 +65,12 @@ export function shortId(id) {
     return id && id.length > 16 ? `${id.slice(0, id.indexOf("_") + 1)}…${id.slice(-6)}` : id ?? "–";
 }
 
+// What stands in the place of a digest that was erased with its text.
+export const isErasedDigest = hash => /^0{64}$/.test(hash ?? "");
+
 // The beginning of a hash.
 export function shortHash(hash, length = 6) {
-    return (hash ?? "").slice(0, length);
+    return isErasedDigest(hash) ? "erased" : (hash ?? "").slice(0, length);
 }
 
 function two(date, milliseconds) {

@@ -1,7 +1,7 @@
 // One artifact: its versions, who wrote each, what it holds, and what changed since the version before.
 import { bytes as bytesOf, get, path } from "../api.js";
 import { h, renew, replace } from "../dom.js";
-import { bytes, shortHash, shortId, time, whole } from "../format.js";
+import { bytes, isErasedDigest, shortHash, shortId, time, whole } from "../format.js";
 import { listKeys, pageKeys, versionKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { resource } from "../store.js";
@@ -82,7 +82,7 @@ export default async function page({ root, signal, params, query, title }) {
         const before = versions.find(each => each.version === at - 1);
         renew(head, crumbs(), h("div.head", h("h1", nameOf()), h("code.muted", details.path), h("span.actions",
             before && h("button", { type: "button", "aria-pressed": isDiff, on: { click: toggle } }, "What changed"),
-            row && h("button", { type: "button", on: { click: () => blobOf(row).then(blob => save(blob, nameOf())).catch(error => toast(error.message, { bad: true })) } }, "Save"))));
+            row && !isErasedDigest(row.sha256) && h("button", { type: "button", on: { click: () => blobOf(row).then(blob => save(blob, nameOf())).catch(error => toast(error.message, { bad: true })) } }, "Save"))));
         view.shows(at);
         if (!row) {
             replace(shown, h("p.note.section", "There is no such version."));
@@ -95,7 +95,7 @@ export default async function page({ root, signal, params, query, title }) {
         draw.of = signature;
         const slot = h("div");
         replace(shown, h("section.section", { "aria-labelledby": "content" }, h("div.section-head", h("h2", { id: "content" }, `Version ${whole(at)}`), h("span.muted", row.media_type),
-            row.run_id && h("a.digest", { href: to("runs", row.run_id, { sha: row.sha256 }), title: row.sha256 }, shortHash(row.sha256, 16))), slot));
+            row.run_id && !isErasedDigest(row.sha256) && h("a.digest", { href: to("runs", row.run_id, { sha: row.sha256 }), title: row.sha256 }, shortHash(row.sha256, 16))), slot));
         try {
             if (isDiff && before && row.bytes <= DiffBytesMax && before.bytes <= DiffBytesMax) {
                 const [a, b] = await Promise.all([before, row].map(async each => (await blobOf(each)).text()));

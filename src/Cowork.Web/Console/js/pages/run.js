@@ -8,7 +8,7 @@ import { setQuery, to } from "../router.js";
 import { axisOf, foldRun, verdictOf } from "../run-steps.js";
 import { me, resource } from "../store.js";
 import { brief, briefJson, wholeJson } from "../text.js";
-import { badge, kindOf, mark } from "../ui/badge.js";
+import { badge, kindOf, mark, tag } from "../ui/badge.js";
 import { ticks } from "../ui/charts.js";
 import { block, copyButton, digest, id } from "../ui/copy.js";
 import { confirm } from "../ui/dialog.js";
@@ -23,6 +23,8 @@ import { figuresOf } from "./run-figures.js";
 import { isCut, sheetOf } from "./run-print.js";
 
 const Page = 1_000;
+// What stands in the place of a text that was erased.
+const Erased = "[erased]";
 const Marks = { queue: "wait", memory: "memory", model: "model", tool: "tool", retry: "wait", end: "refused" };
 // States of a step that did not come to what it was for.
 const Broken = new Set(["failed", "denied", "cancelled"]);
@@ -221,19 +223,27 @@ export default async function page({ root, signal, params, query, title }) {
         }
     }
 
+    // The personal texts of the run were erased. A user may have written this word; of somebody whose texts cannot be erased it says nothing.
+    function isErased() {
+        return events.some(({ type, payload }) => type === "run_created" && payload.subject && payload.message === Erased) && [null, "", Erased].includes(details?.reply ?? null);
+    }
+
     function drawHead() {
         const { status } = details;
+        const hasTexts = !isErased();
         const shownStatus = upTo === null ? status : now?.status ?? status;
         replace(crumbs, h("li", h("a", { href: to("runs") }, "Runs")), h("li", h("a", { href: to("sessions", details.session_id) }, details.session_id)), h("li", id(run)));
         const hasEnded = ["completed", "failed", "cancelled"].includes(status);
         const lineage = details.lineage;
-        renew(head, titleBar(), badge(shownStatus),
+        // What the host refuses of it is not offered.
+        branches.forEach(button => button.classList.toggle("hidden", !hasTexts));
+        renew(head, titleBar(), badge(shownStatus), !hasTexts && tag("wait", "texts erased"),
             lineage && h("a.badge", { href: lineage.run_id ? to("runs", lineage.run_id) : to("sessions", lineage.session_id) }, lineage.kind === "counterfactual" ? "what if" : "forked"),
-            lineage?.run_id && me.may("getRunDiff") && h("a.small", { href: to("compare", { left: lineage.run_id, right: run }) }, "Compare with its origin"),
+            lineage?.run_id && hasTexts && me.may("getRunDiff") && h("a.small", { href: to("compare", { left: lineage.run_id, right: run }) }, "Compare with its origin"),
             details.cancel_requested && !hasEnded && h("span.muted", "stopping…"),
             h("span.actions",
                 !hasEnded && me.may("cancelRun") && h("button.danger", { type: "button", on: { click: cancel } }, "Stop"),
-                me.may("getRunDiff") && h("a.button", { href: to("compare", { left: run }) }, "Compare with…"),
+                hasTexts && me.may("getRunDiff") && h("a.button", { href: to("compare", { left: run }) }, "Compare with…"),
                 h("button", { type: "button", on: { click: download } }, "Bundle"),
                 h("button", { type: "button", on: { click: print } }, "Print"),
                 verifySlot()));

@@ -14,16 +14,19 @@ export default async function page({ root, signal, params, title }) {
     const count = h("span.muted");
     const list = h("div");
     const composer = h("div");
-    const content = [head, composer, h("div.section-head.section", h("h2", "Runs"), count), list];
+    const erased = h("p.note.section.hidden", "The personal data of whom it is about were erased: nothing more is asked in it.");
+    const content = [head, erased, composer, h("div.section-head.section", h("h2", "Runs"), count), list];
     replace(root, content);
     title(params.session);
     const runs = pager(runTable(signal, { withSession: false }), list, count, signal, () => ({ session_id: params.session }),
         () => empty("Nothing was asked yet", "Each turn of the session is a run.", ["POST", path`/sessions/${params.session}/turn`, { message: "Hello" }]));
     const found = resource({
-        load: s => get(path`/sessions/${params.session}`, {}, s), when: event => event.session_id === params.session && event.type.startsWith("session_"), signal,
+        load: s => Promise.all([get(path`/sessions/${params.session}`, {}, s), isErased(s)]), when: event => event.session_id === params.session && event.type.startsWith("session_"), signal,
         // Of what does not exist nothing is offered.
         fail: error => replace(error.status === 404 ? root : head, h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", params.session)), fault(error, () => found.refresh())),
-        show: session => {
+        show: ([session, hasNoTexts]) => {
+            erased.classList.toggle("hidden", !hasNoTexts);
+            composer.classList.toggle("hidden", hasNoTexts);
             if (!head.isConnected) {
                 replace(root, content);
                 runs.restart();
@@ -39,6 +42,16 @@ export default async function page({ root, signal, params, title }) {
                     h("dt", "Made"), h("dd", time(session.created_at))));
         },
     });
+    // Its first event names the data subject; who may not ask how it is with them is told when a turn is refused.
+    async function isErased(s) {
+        if (!me.may("getSubject")) {
+            return false;
+        }
+        const { events: [made] } = await get(path`/sessions/${params.session}/events`, { limit: 1 }, s);
+        const subject = made?.payload.subject;
+        return Boolean(subject) && ["erasing", "erased"].includes((await get(path`/subjects/${subject}`, {}, s)).state);
+    }
+
     if (me.may("takeTurn")) {
         const { models } = await get("/models", {}, signal).catch(() => ({ models: [] }));
         const text = h("textarea", { id: "message", rows: 3, placeholder: "Ask the agent…", "aria-label": "Message", data: { search: "" } });

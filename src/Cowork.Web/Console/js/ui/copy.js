@@ -1,6 +1,6 @@
 // What can be copied: digests, ids, commands.
 import { h } from "../dom.js";
-import { shortHash, shortId, whole } from "../format.js";
+import { isErasedDigest, shortHash, shortId, whole } from "../format.js";
 import { toast } from "./toast.js";
 
 // Of a text that is shown at once.
@@ -26,6 +26,9 @@ export function copyButton(text, label = "Copy") {
 
 // The beginning of a digest; a click copies the whole.
 export function digest(hash, length = 12) {
+    if (isErasedDigest(hash)) {
+        return h("span.faint", "erased");
+    }
     return hash ? h("button.digest", { type: "button", title: hash, "aria-label": `Copy the digest ${shortHash(hash, length)}…`, on: { click: () => copy(hash, "The digest is copied") } },
         shortHash(hash, length)) : h("span.faint", "–");
 }
