@@ -61,6 +61,28 @@ public sealed class ConsoleAccessSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.Equal(rules, await tab["[aria-label='Rules, in their order'] tbody tr"].CountAsync());
     }
 
+    /// <summary>This browser would keep one of two members with the same name, and write another number.</summary>
+    [Fact]
+    public async Task A_call_is_judged_as_it_was_written_in_any_session_that_is_named()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"access?show=rules&tool=write_file&session={session}&input="
+            + Uri.EscapeDataString("""{"path":"../../../etc/passwd","content":"x","path":"new.txt"}"""));
+        await tab["tr:has-text('invalid_input') >> text=decides"].WaitForAsync();
+        await tab["#check-session"].FillAsync(await host.Http.NewSession());
+        await tab["#check-input"].FillAsync("""{},"tool":"read_file" """);
+        await tab["button >> text=Which rule decides?"].ClickAsync();
+        await tab.Shows("The arguments are no JSON");
+        await tab["#check-input"].FillAsync("""{"path":"new.txt","content":"x"}""");
+        await tab["button >> text=Which rule decides?"].ClickAsync();
+        await tab[".verdict .badge[data-status=confirm]"].WaitForAsync();
+        tab.Expected = "422";
+        await tab["#proposed"].FillAsync("""[{"name":"all","outcome":"deny","outcome":"allow","reason":"x"}]""");
+        await tab["button >> text=Hold them against the log"].ClickAsync();
+        await tab.Shows("invalid_policy");
+    }
+
     [Fact]
     public async Task Other_rules_are_held_against_what_was_decided()
     {

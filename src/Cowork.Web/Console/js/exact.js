@@ -63,6 +63,13 @@ export function readRoot(text, places) {
     return { value, number };
 }
 
+// JSON of an object, of which a member stays the text that somebody wrote: this browser would write other numbers, and one of two members with the same name.
+// text: JSON of a value; throws a SyntaxError where it is none.
+export function writeAround(object, name, text) {
+    JSON.parse(text);
+    return `${JSON.stringify(object).slice(0, -1)}${Object.keys(object).length > 0 ? "," : ""}${JSON.stringify(name)}:${text}}`;
+}
+
 function frame(isList, outer, from) {
     return { isList, outer, from, members: [], name: null, isOther: false };
 }

@@ -1,6 +1,7 @@
 // The policy in force: its rules in their order, a call held against them, and other rules held against what happened.
-import { get, post } from "../api.js";
+import { call, get } from "../api.js";
 import { h, replace } from "../dom.js";
+import { writeAround } from "../exact.js";
 import { whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
@@ -15,6 +16,9 @@ const InputInAddressMax = 2_000;
 const SimulatedMax = 50_000;
 const Examples = { read_file: { path: ".env" }, write_file: { path: "plan.md", content: "…" }, delete_file: { path: "plan.md" }, list_files: { path: "." },
     search_files: { query: "budget" }, remember: { content: "…" }, recall: { query: "…" } };
+
+// What is judged is what was written, and not what this browser makes of it.
+const ask = async (where, text, signal) => (await call("POST", where, { form: text, headers: { "content-type": "application/json" }, signal })).json();
 
 export default async function show({ content, count, signal, query }) {
     const [{ policy, digest: hash }, { tools }, { sessions }] = await Promise.all([get("/policy", {}, signal), get("/tools", {}, signal),
@@ -42,8 +46,11 @@ export default async function show({ content, count, signal, query }) {
 
     const tool = h("select", { id: "check-tool" }, tools.map(each => h("option", { value: each.name }, each.name)));
     tool.value = query.get("tool") ?? (tools.some(each => each.name === "write_file") ? "write_file" : tools[0]?.name);
-    const session = h("select", { id: "check-session" }, sessions.map(each => h("option", { value: each.session_id }, each.session_id)));
-    session.value = query.get("session") ?? sessions[0]?.session_id;
+    // The newest are offered; any can be named.
+    const session = h("input.mono", { id: "check-session", list: "check-sessions", required: true, autocomplete: "off", spellcheck: "false" });
+    const newest = h("datalist", { id: "check-sessions" }, sessions.map(each => h("option", { value: each.session_id })));
+    session.value = query.get("session") ?? sessions[0]?.session_id ?? "";
+    session.addEventListener("input", () => forget());
     const input = h("textarea.mono", { id: "check-input", rows: 5, spellcheck: "false", data: { search: "" } });
     const example = () => input.value = JSON.stringify(Examples[tool.value] ?? exampleOf(tools.find(each => each.name === tool.value)?.input_schema), null, 2);
     query.get("input") !== null ? input.value = query.get("input") : example();
@@ -58,7 +65,7 @@ export default async function show({ content, count, signal, query }) {
         check();
     } } },
         sessions.length === 0 ? empty("No sessions yet", "The folder and grants of a session decide with the rules.", ["POST", "/sessions", { session_id: "first" }])
-            : [field(tool, "Tool"), field(session, "In the session"), field(input, "Arguments, as JSON"),
+            : [field(tool, "Tool"), field(session, "In the session"), newest, field(input, "Arguments, as JSON"),
                 h("div", h("button.primary", { type: "submit" }, "Which rule decides? ", h("kbd.button-kbd", "c")))], verdict);
 
     function forget() {
@@ -70,13 +77,13 @@ export default async function show({ content, count, signal, query }) {
     async function check() {
         let sent;
         try {
-            sent = JSON.parse(input.value || "{}");
+            sent = writeAround({ tool: tool.value, session_id: session.value }, "input", input.value.trim() || "{}");
         } catch (error) {
             replace(verdict, h("div.fault", { role: "alert" }, `The arguments are no JSON: ${error.message}`));
             return;
         }
         try {
-            answer = await post("/policy/check", { tool: tool.value, session_id: session.value, input: sent }, { signal });
+            answer = await ask("/policy/check", sent, signal);
             setQuery({ tool: tool.value, session: session.value, input: input.value.length <= InputInAddressMax ? input.value : null });
         } catch (error) {
             forget();
@@ -144,9 +151,9 @@ function simulation(rules, signal) {
     } } }, h("label.field", { for: proposed.id }, h("span", "Rules, as the policy file has them"), proposed), h("div", run)), result);
 
     async function simulate() {
-        let parsed;
+        const written = cursor => writeAround({ limit: 10_000, ...(cursor ? { cursor } : {}) }, "rules", proposed.value);
         try {
-            parsed = JSON.parse(proposed.value);
+            written();
         } catch (error) {
             replace(result, h("div.fault", { role: "alert" }, `The rules are no JSON: ${error.message}`));
             return;
@@ -154,7 +161,7 @@ function simulation(rules, signal) {
         const total = { decisions: 0, changed: 0, unknown: 0, outcomes: new Map(), tools: new Map(), examples: [] };
         let cursor = null;
         do {
-            const part = await post("/policy/simulate", { rules: parsed, limit: 10_000, ...(cursor ? { cursor } : {}) }, { signal });
+            const part = await ask("/policy/simulate", written(cursor), signal);
             add(total, part);
             cursor = part.next_cursor;
             show(total, Boolean(cursor));
