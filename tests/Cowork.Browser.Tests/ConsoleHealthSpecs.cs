@@ -32,6 +32,76 @@ public sealed class ConsoleHealthSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
+    public async Task A_run_whose_job_was_given_up_says_so_and_leads_to_the_job_and_back_until_it_goes_on()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        var run = (await host.Http.Turn(session, """/tool write_file {"path":"a.txt","content":"x"}""")).Is(200)["run_id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "", prepare: page => page.RouteAsync("**/engine/dead-letters", route => route.FulfillAsync(new()
+        {
+            ContentType = "application/json",
+            Body = $$"""
+                {"dead_letters":[{"id":"00000000-0000-0000-0000-000000000001","org_id":"default","kind":"run","key":"{{run["run_".Length..]}}",
+                 "exception":"System.TimeoutException","message":"The model did not answer.","attempts":6,"sent_at":"2026-11-30T08:00:00.000Z"}],"total":1}
+                """,
+        })));
+        await tab.Shows("One job was given up.");
+        await tab.Go($"runs/{run}");
+        await tab.Shows("Its job was given up");
+        await tab["main .badge >> text=given up"].WaitForAsync();
+        await tab.IsForEverybody();
+        await tab["a >> text=the job on Health"].ClickAsync();
+        await tab["dialog >> text=The model did not answer."].WaitForAsync();
+        await tab["dialog a"].ClickAsync();
+        await tab.Page.WaitForURLAsync($"**/runs/{run}");
+        await tab.Shows("Its job was given up");
+        (await host.Http.Post($"/runs/{run}/cancel", "{}")).Is(202);
+        await tab["text=Its job was given up"].WaitForAsync(new() { State = Microsoft.Playwright.WaitForSelectorState.Detached });
+        await tab["main .badge[data-status=cancelled]"].First.WaitForAsync();
+    }
+
+    [Fact]
+    public async Task Trying_all_again_asks_before_takes_all_and_leaves_the_other_sections_in_reach()
+    {
+        var host = await browsed.Started;
+        await using var database = new NpgsqlConnection(host.Database);
+        await database.OpenAsync();
+        await using var insert = new NpgsqlCommand(
+            """
+            INSERT INTO cowork.jobs (tenant_id, kind, key, due, epoch, attempts, error_type, error, failed_at, letter)
+            SELECT 'default', 'approval_expiry', 'appr_many' || n, now() + interval '365000 days', 0, 6, 'System.TimeoutException', 'one of many', now(), gen_random_uuid()
+            FROM generate_series(1, 1100) n
+            """,
+            database);
+        await insert.ExecuteNonQueryAsync();
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "health");
+        await tab.Page.WaitForFunctionAsync("() => /1\\s1\\d\\d jobs were given up/.test(document.querySelector('main').textContent)");
+        Assert.Equal(20, await tab["[aria-labelledby=letters] tbody tr"].CountAsync());
+        await tab.Press("y");
+        await tab["dialog >> text=are tried again"].WaitForAsync();
+        await tab["dialog button.danger >> text=Try all"].ClickAsync();
+        await tab.Page.WaitForFunctionAsync("() => !document.querySelector('main').textContent.includes('one of many')");
+        await host.Http.Until("/engine/dead-letters", got => !got.Text.Contains("one of many", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task What_is_parked_is_said_where_its_figures_and_what_it_finds_are_shown()
+    {
+        var host = await browsed.Started;
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "", prepare: page => page.RouteAsync("**/health/ready", route => route.FulfillAsync(new()
+        {
+            ContentType = "application/json",
+            Body = """{"status":"ready","engine":"marten","parked":["messages","metrics"],"audit_fault":null}""",
+        })));
+        await tab.Shows("2 projections are parked");
+        await tab.IsForEverybody();
+        await tab.Go("metrics");
+        await tab.Shows("These figures stand still");
+        await tab.Go("sessions?q=nothing-like-it");
+        await tab.Shows("The search is behind");
+    }
+
+    [Fact]
     public async Task A_projection_that_stands_before_an_event_shows_the_event_and_its_error()
     {
         var host = await browsed.Started;

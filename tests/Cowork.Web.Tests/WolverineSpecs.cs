@@ -97,6 +97,10 @@ public sealed class WolverineSpecs(TestTenant tenant) : IClassFixture<TestTenant
         var id = (await Single(acme)).GetProperty("id").GetString();
         Assert.Equal(id, (await Single(admin)).GetProperty("id").GetString());
         Assert.Empty((await globex.Get("/engine/dead-letters")).Is(200).Json.GetProperty("dead_letters").EnumerateArray());
+        foreach (var (http, total) in ((HttpClient, string)[])[(acme, "1"), (admin, "1"), (globex, "0")])
+        {
+            Assert.Equal(total, (await http.Get("/engine/dead-letters")).Is(200)["total"]);
+        }
         Assert.Contains("dead letter", (await globex.Get($"/engine/dead-letters/{id}")).IsProblem(404, "not_found")["detail"]);
         (await globex.Delete($"/engine/dead-letters/{id}")).IsProblem(404);
         Assert.Equal("0", (await globex.Post("/engine/dead-letters/replay", $$"""{"ids":["{{id}}"]}""")).Is(200)["count"]);

@@ -19,6 +19,7 @@ public sealed class DeadLetters
     readonly Database database;
     readonly JobQueue jobs;
     readonly string list;
+    readonly string count;
     readonly string find;
     readonly string replay;
     readonly string discard;
@@ -28,6 +29,7 @@ public sealed class DeadLetters
         (this.database, this.jobs) = (database, jobs);
         var s = database.Schema;
         list = $"SELECT {Columns} FROM {s}.jobs WHERE letter IS NOT NULL AND ($1 IS NULL OR tenant_id = $1) ORDER BY failed_at DESC, letter LIMIT $2";
+        count = $"SELECT count(*) FROM {s}.jobs WHERE letter IS NOT NULL AND ($1 IS NULL OR tenant_id = $1)";
         find = $"SELECT {Columns} FROM {s}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
         replay = $"UPDATE {s}.jobs SET due = now(), attempts = 0, letter = NULL WHERE letter = ANY ($2) AND ($1 IS NULL OR tenant_id = $1)";
         discard = $"DELETE FROM {s}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
@@ -37,6 +39,16 @@ public sealed class DeadLetters
     public ValueTask<IReadOnlyList<DeadLetter>> List(string? org, int max, CancellationToken ct) =>
         database.WithReconnect(
             ScopeOf(org), connection => Read(connection, new(list) { Parameters = { Parameter.Text(org), Parameter.Long(max) } }, ct), ct);
+
+    public ValueTask<long> Count(string? org, CancellationToken ct) => database.WithReconnect(
+        ScopeOf(org),
+        async connection =>
+        {
+            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(count) { Parameters = { Parameter.Text(org) } });
+            await reader.ReadAsync(ct);
+            return reader.GetInt64(0);
+        },
+        ct);
 
     public async ValueTask<DeadLetter?> Find(string? org, Guid id, CancellationToken ct)
     {

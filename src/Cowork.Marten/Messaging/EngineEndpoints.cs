@@ -15,7 +15,9 @@ public sealed record DeadLetterRequest(string? Org, IReadOnlyList<Guid> Ids)
     public void Enter(HttpContext http) => http.Items[typeof(DeadLetterRequest)] = this;
 }
 
-public sealed record DeadLetterList(IReadOnlyList<DeadLetter> DeadLetters);
+/// <param name="DeadLetters">The newest, at most 1 000.</param>
+/// <param name="Total">How many there are.</param>
+public sealed record DeadLetterList(IReadOnlyList<DeadLetter> DeadLetters, long Total);
 
 /// <param name="Count">Of those that are tried again.</param>
 public sealed record Replayed(int Count);
@@ -30,7 +32,7 @@ public static class DeadLetterEndpoints
 
     [WolverineGet(Path)]
     public static async Task<DeadLetterList> List(HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
-        new(await letters.List(DeadLetterRequest.Of(http).Org, ListMax, ct));
+        new(await letters.List(DeadLetterRequest.Of(http).Org, ListMax, ct), await letters.Count(DeadLetterRequest.Of(http).Org, ct));
 
     [WolverineGet(Path + "/{id}")]
     public static async Task<DeadLetter?> Get(Guid id, HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>

@@ -3,9 +3,11 @@ import { get, path, post, remove } from "../api.js";
 import { h, replace, say } from "../dom.js";
 import { age, bytes, duration, left, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
-import { setQuery } from "../router.js";
+import { setQuery, to } from "../router.js";
 import { me, resource } from "../store.js";
+import { brief } from "../text.js";
 import { badge, mark, tag } from "../ui/badge.js";
+import { totalOf } from "../ui/behind.js";
 import { digest, id } from "../ui/copy.js";
 import { confirm, dialog } from "../ui/dialog.js";
 import { fault } from "../ui/empty.js";
@@ -15,6 +17,11 @@ import { toast } from "../ui/toast.js";
 // None of this is told by events of their own.
 const Every = 5_000;
 const LagMax = 1_000;
+// Dead letters that are shown until somebody asks for all, and that are tried again by one request.
+const LettersShown = 20;
+const LettersMax = 1_000;
+// Where the thing is that a job is about, by its kind.
+const Things = { run: key => to("runs", `run_${key}`), notes: key => to("runs", `run_${key}`) };
 
 export default async function page({ root, signal, query }) {
     const verdict = h("span");
@@ -25,7 +32,7 @@ export default async function page({ root, signal, query }) {
     const needs = { projections: "listProjections", jobs: "listJobs", letters: "listDeadLetters", nodes: "listNodes", heads: "listHeads" };
     const section = (name, title, actions) => me.may(needs[name]) && h("section.section", { "aria-labelledby": name },
         h("div.section-head", h("h2", { id: name }, title), notes[name], actions && h("span.actions", actions)), parts[name]);
-    const replayAll = h("button.hidden", { type: "button", on: { click: () => replay(letters) } }, "Try all again");
+    const replayAll = h("button.hidden", { type: "button", on: { click: () => replayEach() } }, "Try all again…");
     replace(root, h("div.head", h("h1", "Health"), verdict), h("section", { "aria-label": "Figures" }, figures),
         section("projections", "Projections"), section("letters", "Dead letters", replayAll), section("jobs", "Jobs"),
         h("div.grid-2", section("nodes", "Hosts"), section("heads", "Signed heads of the log")));
@@ -71,8 +78,10 @@ export default async function page({ root, signal, query }) {
             replace(parked, rows.filter(row => row.parked).map(({ name, parked: poison }) => h("div.note.bad", { role: "group", "aria-label": `What parks ${name}` },
                 h("p", h("b", name), " stands before event ", h("b", whole(poison.gid)), ", which it cannot fold: it goes on when a release that can is started, or after ",
                     h("code", "./cowork rebuild"), "."),
-                h("dl.facts", h("dt", "Error"), h("dd.mono", poison.error), h("dt", "Event"), h("dd", h("code", poison.type), " ", id(poison.event_id)), h("dt", "Stream"),
-                    h("dd", id(poison.stream_id)),
+                h("dl.facts", h("dt", "Error"), h("dd.mono", poison.error), h("dt", "Event"),
+                    h("dd", h("code", poison.type), " ", id(poison.event_id), me.may("listTenantEvents") && [" ", h("a", { href: to("feed", { at: poison.gid }) }, "in the feed")]),
+                    h("dt", "Stream"), h("dd", id(poison.stream_id),
+                        poison.stream_id.startsWith("run-") && [" ", h("a", { href: to("runs", `run_${poison.stream_id.slice(4)}`) }, "its run")]),
                     h("dt", "Parked"), h("dd", time(poison.parked_at))))));
             replace(parts.projections, parked, projections.card);
         },
@@ -100,12 +109,16 @@ export default async function page({ root, signal, query }) {
     });
 
     let letters = [];
+    let total = 0;
+    let isWhole = false;
+    const more = h("div.more");
     let wanted = query.get("letter");
     const mayMend = me.may("replayDeadLetters");
     const dead = table({
         label: "Jobs that were given up", id: row => row.id, open: row => show(row),
         columns: [
             { title: "Kind", name: true, show: row => h("button.quiet.row-link.cut", { type: "button", on: { click: () => show(row) } }, h("code", row.kind)) },
+            { title: "Of", nowrap: true, hide: true, show: row => Things[row.kind] ? h("a.above.mono", { href: Things[row.kind](row.key) }, brief(row.key, 30)) : h("span.mono.muted", brief(row.key, 30)) },
             { title: "Why", fill: true, show: row => [row.message, " ", h("span.faint", row.exception)] },
             { title: "Tenant", hide: true, text: true, show: row => row.org_id },
             { title: "Tries", num: true, hide: true, show: row => whole(row.attempts) },
@@ -114,15 +127,27 @@ export default async function page({ root, signal, query }) {
                 "Try again") },
         ].filter(Boolean),
     });
+    dead.card.append(more);
     listKeys(dead, signal);
+    const drawLetters = () => {
+        const shown = isWhole ? letters : letters.slice(0, LettersShown);
+        dead.update(shown);
+        more.classList.toggle("hidden", total <= shown.length);
+        replace(more, shown.length < letters.length ? h("button.quiet", { type: "button", on: { click: () => {
+            isWhole = true;
+            drawLetters();
+        } } }, `${whole(letters.length - shown.length)} more`) : `The newest ${whole(shown.length)} of ${whole(total)} are shown.`);
+        replace(parts.letters, letters.length === 0 ? h("p.card.pad.muted", mark("proven"), " No job was given up.") : dead.card);
+    };
     const source = kept("letters", {
         load: s => get("/engine/dead-letters", {}, s),
-        show: ({ dead_letters: rows }) => {
+        show: answer => {
+            const { dead_letters: rows } = answer;
             letters = rows;
-            dead.update(rows);
-            say(notes.letters, rows.length === 0 ? "" : rows.length === 1 ? "one job was given up" : `${whole(rows.length)} jobs were given up`);
+            total = totalOf(answer);
+            say(notes.letters, total === 0 ? "" : total === 1 ? "one job was given up" : `${whole(total)} jobs were given up`);
             replayAll.classList.toggle("hidden", !mayMend || rows.length < 2);
-            replace(parts.letters, rows.length === 0 ? h("p.card.pad.muted", mark("proven"), " No job was given up.") : dead.card);
+            drawLetters();
             const named = rows.find(row => row.id === wanted);
             wanted = null;
             named && show(named);
@@ -137,6 +162,33 @@ export default async function page({ root, signal, query }) {
         } catch (error) {
             toast(error.message, { bad: true });
         }
+    }
+
+    // All that there are now, a thousand at a time: what fails again meanwhile is another letter, and waits for the next press.
+    async function replayEach() {
+        if (letters.length === 0 || !await confirm("Try all again?", total === 1 ? "One job that was given up is tried again." : `${whole(total)} jobs that were given up are tried again, `
+            + "each as often as a new one. What keeps them from their end should be mended before.", "Try all")) {
+            return;
+        }
+        replayAll.disabled = true;
+        try {
+            const { sent_at: newest } = letters[0];
+            const tried = new Set();
+            let count = 0;
+            for (let rows = letters; ; rows = (await get("/engine/dead-letters", {}, signal)).dead_letters) {
+                const ids = rows.filter(row => !tried.has(row.id) && row.sent_at <= newest).map(row => row.id).slice(0, LettersMax);
+                if (ids.length === 0) {
+                    break;
+                }
+                ids.forEach(id => tried.add(id));
+                count += (await post("/engine/dead-letters/replay", { ids })).count;
+            }
+            toast(count === 1 ? "The job is tried again" : `${whole(count)} jobs are tried again`);
+        } catch (error) {
+            error.name !== "AbortError" && toast(error.message, { bad: true });
+        }
+        replayAll.disabled = false;
+        await source.refresh();
     }
 
     async function discard(row) {
@@ -159,14 +211,15 @@ export default async function page({ root, signal, query }) {
             action();
         } });
         const box = dialog("A job that was given up",
-            h("dl.facts", h("dt", "Kind"), h("dd", h("code", row.kind)), h("dt", "Key"), h("dd.mono", row.key), h("dt", "Tenant"), h("dd", row.org_id), h("dt", "Tries"),
+            h("dl.facts", h("dt", "Kind"), h("dd", h("code", row.kind)), h("dt", "Key"),
+                h("dd.mono", Things[row.kind] ? h("a", { href: Things[row.kind](row.key), on: { click: () => box.close() } }, row.key) : row.key), h("dt", "Tenant"), h("dd", row.org_id), h("dt", "Tries"),
                 h("dd", whole(row.attempts)),
                 h("dt", "Given up"), h("dd", time(row.sent_at)), h("dt", "Error"), h("dd.mono", row.exception), h("dt", "Message"), h("dd.mono", row.message)),
             mayMend ? [h("button.primary", { type: "button", on: then(() => replay([row])) }, "Try again"),
                 h("button.danger", { type: "button", on: then(() => discard(row)) }, "Forget it")] : []);
         box.addEventListener("close", () => setQuery({ letter: null }));
     }
-    mayMend && pageKeys([{ key: "y", does: "Try all dead letters again", run: () => letters.length > 0 && replay(letters) }], signal);
+    mayMend && pageKeys([{ key: "y", does: "Try all dead letters again", run: () => replayEach() }], signal);
 
     const nodes = table({
         label: "Hosts that work on the database", id: row => row.id,

@@ -6,6 +6,7 @@ import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { isOfRun, resource } from "../store.js";
 import { mark } from "../ui/badge.js";
+import { standing } from "../ui/behind.js";
 import { bars, legend, lines } from "../ui/charts.js";
 import { empty, fault } from "../ui/empty.js";
 import { table } from "../ui/table.js";
@@ -35,7 +36,9 @@ export default async function page({ root, signal, query }) {
     const all = h("div");
     const allUpTo = h("span.small.faint");
     const section = (id, title, note, content) => h("section.section", { "aria-labelledby": id }, h("div.section-head", h("h2", { id }, title), note), content);
-    replace(root, h("div.head", h("h1", "Metrics"), heldUp), bar, h("section", { "aria-label": "Figures" }, figures), charts,
+    const ill = h("div");
+    standing(ill, "metrics", signal);
+    replace(root, h("div.head", h("h1", "Metrics"), heldUp), ill, bar, h("section", { "aria-label": "Figures" }, figures), charts,
         section("points", "The same in figures", h("span.small.faint", "A row leads to the runs that were asked for in its time."), points),
         section("all", "All runs until now", allUpTo, all));
 

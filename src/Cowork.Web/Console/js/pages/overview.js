@@ -7,6 +7,7 @@ import { to } from "../router.js";
 import { isOfApproval, isOfRun, resource } from "../store.js";
 import { badge, mark } from "../ui/badge.js";
 import { bars, legend } from "../ui/charts.js";
+import { ailing } from "../ui/behind.js";
 import { empty, fault } from "../ui/empty.js";
 import { inTurn, table } from "../ui/table.js";
 import { waitingCalls } from "./approvals.js";
@@ -24,8 +25,9 @@ export default async function page({ root, signal }) {
     const failed = h("div");
     const next = h("div");
     const first = h("div");
+    const ill = h("div");
     replace(root,
-        h("div.head", h("h1", "Overview")), first,
+        h("div.head", h("h1", "Overview")), ill, first,
         h("section", { "aria-labelledby": "needs" }, h("div.section-head", h("h2", { id: "needs" }, "Needs a person"), h("span.actions", h("a.small.muted", { href: to("approvals") }, "All approvals"))), waiting),
         h("section.section", { "aria-label": "Figures" }, figures),
         h("section.section", { "aria-labelledby": "day" }, h("div.section-head", h("h2", { id: "day" }, "The last 24 hours"), heldUp,
@@ -36,6 +38,7 @@ export default async function page({ root, signal }) {
                 h("span.actions", h("a.small.muted", { href: to("runs", { status: "failed" }) }, "All that failed"))), failed)),
         h("section.section", { "aria-labelledby": "next" }, h("div.section-head", h("h2", { id: "next" }, "Next slots")), next));
 
+    ailing(ill, signal);
     const inbox = table({
         label: "Calls that wait for a person", id: row => row.approval_id, href: row => to("approvals", { at: row.approval_id }),
         columns: [

@@ -53,6 +53,7 @@ export default async function page({ root, signal, params, query, title }) {
     const crumbs = h("ol.crumbs");
     const head = h("div.head");
     const verdict = h("div.run-verdict", { "aria-live": "polite" });
+    const givenUp = h("div", { role: "status" });
     const figures = h("dl.card.figures");
     const slider = h("input", { type: "range", min: 1, "aria-label": "Show the run as it was after an event", on: { input: () => scrub(Number(slider.value)) } });
     const sliderSays = h("output.muted");
@@ -72,7 +73,7 @@ export default async function page({ root, signal, params, query, title }) {
     const eventList = rows({ label: "Events of the run", render: renderEvent, open: index => showEvent(events[index]) });
     const eventsHead = h("div.section-head.section", h("h2", "Events"));
     eventList.classList.add("events-frame");
-    replace(root, crumbs, head, verdict, figures,
+    replace(root, crumbs, head, givenUp, verdict, figures,
         h("div.scrub", h("span.muted", { id: "replay" }, "Replay"), slider, sliderSays, h("span.grow"),
             branches, fold),
         h("div.split", h("div",
@@ -114,6 +115,22 @@ export default async function page({ root, signal, params, query, title }) {
                 h("a.grow.cut.mono", { href: to("artifacts", each.artifact_id, { version: each.version }) }, each.path), h("span.muted", `version ${whole(each.version)}`), h("span.muted", bytes(each.bytes)), digest(each.sha256, 12)))))),
     });
 
+    // While it goes on, whether its job still is: one that has failed as often as it is tried says nothing of it in the run.
+    let letter = null;
+    const job = me.may("listDeadLetters") && resource({
+        load: async s => !details || isOver() ? null
+            : (await get("/engine/dead-letters", {}, s)).dead_letters.find(each => each.kind === "run" && `run_${each.key}` === run) ?? null,
+        when: event => letter && event.run_id === run && event.type !== "output_delta", every: 10_000, signal, gap: 500,
+        show: found => {
+            letter = found;
+            replace(givenUp, letter && h("p.note.bad", h("b", "Its job was given up"), ` after ${whole(letter.attempts)} tries: ${letter.message} `, h("span.muted", letter.exception), ". It goes on when the job is tried again: ",
+                h("a", { href: to("health", { letter: letter.id }) }, "the job on Health"), "."));
+            if (details && now) {
+                draw();
+            }
+        },
+    });
+
     const more = debounce(load, 120);
     const again = debounce(reread, 300);
     live.on(news => {
@@ -122,7 +139,7 @@ export default async function page({ root, signal, params, query, title }) {
     }, signal);
     live.onState(state => state === "reset" && more(), signal);
     const clock = setInterval(() => {
-        if (upTo === null && now && !now.ended && now.status !== "queued") {
+        if (upTo === null && now && !now.ended && !letter && now.status !== "queued") {
             now.until = Math.max(now.last, Date.now());
             drawFigures(events.length);
             drawWaterfall();
@@ -141,6 +158,8 @@ export default async function page({ root, signal, params, query, title }) {
     sight.observe(waterfall);
     signal.addEventListener("abort", () => sight.disconnect(), { once: true });
     await load();
+    await found.first;
+    job && job.soon();
 
     async function load() {
         if (load.busy) {
@@ -223,6 +242,10 @@ export default async function page({ root, signal, params, query, title }) {
         }
     }
 
+    function isOver() {
+        return ["completed", "failed", "cancelled"].includes(details.status);
+    }
+
     // The personal texts of the run were erased. A user may have written this word; of somebody whose texts cannot be erased it says nothing.
     function isErased() {
         return events.some(({ type, payload }) => type === "run_created" && payload.subject && payload.message === Erased) && [null, "", Erased].includes(details?.reply ?? null);
@@ -233,11 +256,11 @@ export default async function page({ root, signal, params, query, title }) {
         const hasTexts = !isErased();
         const shownStatus = upTo === null ? status : now?.status ?? status;
         replace(crumbs, h("li", h("a", { href: to("runs") }, "Runs")), h("li", h("a", { href: to("sessions", details.session_id) }, details.session_id)), h("li", id(run)));
-        const hasEnded = ["completed", "failed", "cancelled"].includes(status);
+        const hasEnded = isOver();
         const lineage = details.lineage;
         // What the host refuses of it is not offered.
         branches.forEach(button => button.classList.toggle("hidden", !hasTexts));
-        renew(head, titleBar(), badge(shownStatus), !hasTexts && tag("wait", "texts erased"),
+        renew(head, titleBar(), letter && upTo === null ? badge("failed", "given up") : badge(shownStatus), !hasTexts && tag("wait", "texts erased"),
             lineage && h("a.badge", { href: lineage.run_id ? to("runs", lineage.run_id) : to("sessions", lineage.session_id) }, lineage.kind === "counterfactual" ? "what if" : "forked"),
             lineage?.run_id && hasTexts && me.may("getRunDiff") && h("a.small", { href: to("compare", { left: lineage.run_id, right: run }) }, "Compare with its origin"),
             details.cancel_requested && !hasEnded && h("span.muted", "stopping…"),
@@ -294,7 +317,7 @@ export default async function page({ root, signal, params, query, title }) {
             chosen = now.broke.key;
         }
         // What goes on has lasted until now; what is shown of the past, until its last event.
-        now.until = now.ended ?? (upTo === null ? Math.max(now.last, Date.now()) : now.last);
+        now.until = now.ended ?? (upTo === null && letter ? Math.max(now.last, Date.parse(letter.sent_at)) : upTo === null ? Math.max(now.last, Date.now()) : now.last);
         slider.max = events.length;
         slider.value = count;
         slider.setAttribute("aria-valuetext", `event ${count} of ${events.length}`);

@@ -8,6 +8,7 @@ import { go, setQuery, to } from "../router.js";
 import { isErasing, isOfRun, me } from "../store.js";
 import { brief } from "../text.js";
 import { mark } from "../ui/badge.js";
+import { searchIsBehind } from "../ui/behind.js";
 import { dialog } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
@@ -80,9 +81,10 @@ export default async function page({ root, signal, query }) {
         }
         try {
             const found = await get("/search", { q, kinds: "messages,replies", limit: HitsMax }, signal);
+            const behind = await searchIsBehind(found.as_of_gid, signal);
             if (search.value.trim() === q) {
                 hits.update(found.hits);
-                replace(said, found.hits.length > 0 && h("section.section", { "aria-labelledby": "said" },
+                replace(said, behind, found.hits.length > 0 && h("section.section", { "aria-labelledby": "said" },
                     h("div.section-head", h("h2", { id: "said" }, "Said with these words"),
                         h("span.muted", found.hits.length === HitsMax ? `the best ${whole(HitsMax)}` : whole(found.hits.length))), hits.card));
             }
