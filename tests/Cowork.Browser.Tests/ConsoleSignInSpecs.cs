@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace Cowork.Browser.Tests;
 
 /// <summary>The console of a host in token mode.</summary>
@@ -64,7 +62,7 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
     public async Task What_was_being_written_when_a_token_was_taken_back_waits_for_who_wrote_it()
     {
         await using var host = await LiveHost.Start(settings => settings with { TokenMode = true });
-        using var admin = host.Client(host.AdminToken);
+        using var admin = host.Client(await host.Token("acme", "admin"));
         var first = await host.Token("acme", "member");
         using var member = host.Client(first);
         var session = await member.NewSession();
@@ -78,7 +76,7 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
         await tab.Page.WaitForFunctionAsync("() => document.querySelector('#message')?.value === 'half a sentence'");
 
         await Revoke(second);
-        var another = await admin.Post("/tokens", JsonSerializer.Serialize(new { name = "test", user = "bob", roles = new[] { "member" }, org_id = "acme" }));
+        var another = await admin.Post("/tokens", """{"name":"test","user":"bob","roles":["member"]}""");
         await SignIn(another.Is(201)["token"]);
         await tab["#message"].WaitForAsync();
         await tab["[data-state=live] >> visible=true"].First.WaitForAsync();
