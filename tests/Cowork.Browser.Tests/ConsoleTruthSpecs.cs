@@ -67,4 +67,27 @@ public sealed class ConsoleTruthSpecs(Chromium chromium, BrowsedHost browsed)
         await tab.Shows("There is no such run.");
         Assert.DoesNotContain("giraffequartz", await tab["main"].InnerTextAsync(), StringComparison.Ordinal);
     }
+
+    /// <summary>A host without anything, where the lines of the empty pages are sent one after the other.</summary>
+    [Fact]
+    public async Task What_an_empty_page_says_to_type_fills_it()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { ConsoleFiles = Environment.GetEnvironmentVariable("COWORK_CONSOLE_FILES") });
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "");
+        foreach (var (page, row) in (IEnumerable<(string, string)>)[
+            ("approvals", "article.approval"), ("scratchpads", "tbody tr"), ("artifacts", "tbody tr"), ("schedules", "tbody tr"), ("skills", "tbody tr"), ("groups", "tbody tr"),
+            ("works", "tbody tr")])
+        {
+            await tab.Go(page);
+            var lines = await tab["main .empty pre"].First.InnerTextAsync();
+            foreach (var line in lines.Split('\n'))
+            {
+                var parts = System.Text.RegularExpressions.Regex.Match(line, "^curl -s -X POST '([^']+)' -H 'content-type: application/json' -d '([^']+)'$");
+                Assert.True(parts.Success, line);
+                var answer = await host.Http.Post(new Uri(parts.Groups[1].Value).PathAndQuery, parts.Groups[2].Value);
+                Assert.True((int)answer.Status is 200 or 201 or 202 || answer["code"] == "session_exists", $"{line}: {answer.Text}");
+            }
+            await tab[row].First.WaitForAsync();
+        }
+    }
 }

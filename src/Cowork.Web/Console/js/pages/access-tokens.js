@@ -44,7 +44,7 @@ export default async function show({ content, count, actions, signal, query }) {
             replace(count, tokens.length === ListMax ? `the newest ${whole(ListMax)}` : whole(tokens.length));
             view.update(tokens);
             replace(list, tokens.length === 0 ? h("div.card", empty("No tokens", "Who calls from elsewhere needs one.",
-                ["POST", "/tokens", { name: "ci", user: "ci-bot", roles: ["member"], expires_in_days: 30 }])) : view.card);
+                ...me.may("issueToken") ? [["POST", "/tokens", { name: "ci", user: "ci-bot", roles: ["member"], expires_in_days: 30 }]] : [])) : view.card);
             const named = tokens.find(token => token.token_id === wanted);
             wanted = null;
             named && open(named);

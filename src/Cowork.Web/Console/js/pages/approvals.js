@@ -164,7 +164,8 @@ function inbox(list, count, query, signal) {
                 }
             });
             replace(list, order.length === 0 ? h("div.card", empty("Nothing waits for a person", "A call that policy wants confirmed waits here.",
-                ["POST", "/sessions/first/turn", { message: '/tool delete_file {"path":"plan.txt"}' }])) : frame);
+                // A session of its own: what is asked next in it waits behind the call.
+                ["POST", "/sessions", { session_id: "careful" }], ["POST", "/sessions/careful/turn", { message: '/tool write_file {"path":"plan.txt","content":"Hello"}', wait_for_completion: false }])) : frame);
             if (at && !ids.has(at)) {
                 // The next one takes the place of the one that was decided.
                 const next = order[Math.min(Math.max(0, before), order.length - 1)];
@@ -265,6 +266,6 @@ function history(list, count, signal) {
             const number = whole(source.rows.filter(decided).length);
             return goesOn ? `the newest ${number}` : number;
         },
-        none: () => empty("Nothing was decided yet", "A call that waits is decided on this page, or by a request:", ["POST", "/approvals/appr_…/decision", { approved: true, note: "It is stale." }]),
+        none: () => empty("Nothing was decided yet", "A call that waits is decided under Waiting, or by POST /approvals/{approval_id}/decision."),
     });
 }

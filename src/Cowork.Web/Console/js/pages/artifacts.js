@@ -5,7 +5,7 @@ import { bytes, shortHash, time, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { removable } from "../ui/chips.js";
-import { empty } from "../ui/empty.js";
+import { empty, firstSession } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 
@@ -55,7 +55,7 @@ export function artifactList(list, count, signal, filter, { withSession = true }
             return q ? row => row.path.toLowerCase().includes(q) : null;
         },
         none: hasRows => hasRows ? empty("No artifact is like that") : empty("No artifacts yet", "What a run writes below .anton/output is one.",
-            ["POST", `/sessions/${encodeURIComponent(filter().session ?? "first")}/turn`, { message: '/tool write_file {"path":".anton/output/hello.md","content":"# Hello"}' }]),
+            ...firstSession(filter().session), ["POST", `/sessions/${encodeURIComponent(filter().session ?? "first")}/turn`, { message: '/tool write_file {"path":".anton/output/hello.md","content":"# Hello"}' }]),
     });
     return { table: view, draw: artifacts.draw, restart: artifacts.restart };
 }

@@ -180,10 +180,13 @@ export default async function page({ root, signal, query }) {
 }
 
 // The call that makes a connection to a source, or leads to where the source asks its user.
+// What a host takes at least, in the place of what a source really has.
+const Example = { port: 5432, host: "db.example", base_url: "https://api.example", url: "https://mcp.example" };
+
 function callFor(about) {
     return about?.auth_type === "oauth2" ? ["GET", `${path`/api/v1/connectors/oauth/${about.id}/start`}?name=${encodeURIComponent(about.name)}`]
         : ["POST", "/api/v1/connectors/connections", { spec_id: about?.id ?? "…", name: about?.name ?? "…",
-            credentials: Object.fromEntries((about?.fields ?? []).filter(field => field.required).map(field => [field.key, "…"])) }];
+            credentials: about?.id === "mcp" ? { url: Example.url } : Object.fromEntries((about?.fields ?? []).filter(field => field.required).map(field => [field.key, Example[field.key] ?? "…"])) }];
 }
 
 // Where a source asks its user. The address works once, and for some minutes.

@@ -83,7 +83,7 @@ export default async function page({ root, signal, query }) {
             return q ? row => row.name.toLowerCase().includes(q) : null;
         },
         none: hasRows => hasRows ? empty("No file is like that") : empty("No files yet", "What is uploaded is read, and agents find it.",
-            ["POST", "/api/v1/files", undefined, { file: "@prices.csv", conversation_id: session }]),
+            ["POST", "/api/v1/files", undefined, { file: "article,price\ntea,4;filename=prices.csv", conversation_id: session }]),
     });
 
     function choose(file) {

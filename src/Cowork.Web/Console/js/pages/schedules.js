@@ -61,7 +61,6 @@ export default async function page({ root, signal, query }) {
         view.update(shown);
         replace(head, isCut ? `the newest ${whole(rows.length)}` : whole(rows.length));
         replace(list, rows.length === 0 ? h("div.card", empty("No schedules yet", "A schedule runs a skill by an interval, or a prompt by a cron expression.",
-            ["POST", "/scheduled-runs", { session_id: "first", skill_id: "skill_…", interval_seconds: 3600, params: { day: "today" } }],
             ["POST", "/api/v1/schedules", { project_id: "proj_00000000000000000000000000", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin", prompt: "What is new?" }]))
             : shown.length === 0 ? h("div.card", empty("No schedule is like that")) : view.card);
         shown.slice(0, StripsMax).forEach(strip);

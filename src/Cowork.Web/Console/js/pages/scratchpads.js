@@ -5,7 +5,7 @@ import { time } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { removable } from "../ui/chips.js";
-import { empty } from "../ui/empty.js";
+import { empty, firstSession } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 
@@ -43,7 +43,7 @@ export default async function page({ root, signal, query }) {
             return q ? row => row.title.toLowerCase().includes(q) : null;
         },
         none: hasRows => hasRows ? empty("No scratchpad is like that") : empty("No scratchpads yet", "A scratchpad is a notebook of a session: agents execute cells in it, and so can people.",
-            ["POST", "/api/v1/scratchpads", { conversation_id: session ?? "first", title: "Draft", cells: [{ type: "code", content: "1 + 1" }] }]),
+            ...firstSession(session), ["POST", "/api/v1/scratchpads", { conversation_id: session ?? "first", title: "Draft", cells: [{ type: "code", content: "1 + 1" }] }]),
     });
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });

@@ -9,7 +9,7 @@ import { brief } from "../text.js";
 import { badge } from "../ui/badge.js";
 import { block, copyButton, id } from "../ui/copy.js";
 import { diff } from "../ui/diff.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty, fault, firstSession } from "../ui/empty.js";
 import { reply } from "../ui/reply.js";
 import { inTurn, table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
@@ -46,7 +46,7 @@ export default async function page({ root, signal, params, query, title }) {
     const ofVersion = runTable(signal);
     listKeys(inTurn(() => [view, ofVersion]), signal);
     const runs = pager(ofVersion, runList, runCount, signal, () => ({ skill_id: skill, skill_version: at }),
-        () => empty("No run of this version yet", "Try it above, or:", ["POST", path`/skills/${skill}/run`, {
+        () => empty("No run of this version yet", "Try it above, or:", ...firstSession(), ["POST", path`/skills/${skill}/run`, {
             session_id: "first", version: at, params: Object.fromEntries((versions.find(row => row.version === at)?.required_params ?? []).map(name => [name, "…"])),
         }]));
     const source = resource({

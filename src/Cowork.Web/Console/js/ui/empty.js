@@ -9,6 +9,9 @@ export function empty(title, text, ...calls) {
     return h("div.empty", h("strong", title), text && h("p", text), line && h("div.code", { tabindex: "0", role: "group", "aria-label": "A command that can be copied" }, h("pre", line), copyButton(line)));
 }
 
+// The call that makes the session which others on an empty host are about, unless one is named already.
+export const firstSession = session => session ? [] : [["POST", "/sessions", { session_id: "first" }]];
+
 export function fault(error, again) {
     return h("div.fault", { role: "alert" }, h("span.grow", error.message, " ", h("span.muted", error.code ? `(${error.code})` : "")),
         again && h("button", { type: "button", on: { click: again } }, "Try again"));
