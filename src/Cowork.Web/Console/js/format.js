@@ -113,8 +113,9 @@ export function timeText(at, { milliseconds = false, dated = !isToday(at) } = {}
     return dated ? `${(date.getFullYear() === new Date().getFullYear() ? day : year).format(date)} ${two(date, milliseconds)}` : two(date, milliseconds);
 }
 
+// today: it is shown without a date, and has one from tomorrow on.
 export function time(at, options) {
-    return at ? h("time", { datetime: at, title: titleOf(at), class: "nowrap" }, timeText(at, options)) : h("span.faint", {}, "–");
+    return at ? h("time", { datetime: at, title: titleOf(at), class: "nowrap", data: isToday(at) ? { today: "" } : {} }, timeText(at, options)) : h("span.faint", {}, "–");
 }
 
 // How long ago, counted on: one timer for all of them.
@@ -150,9 +151,19 @@ class Age extends HTMLElement {
 }
 
 customElements.define("cw-age", Age);
+let shownDay = new Date().toDateString();
 setInterval(() => {
     const now = Date.now();
     for (const age of ages) {
         age.tick(now);
+    }
+    const today = new Date(now).toDateString();
+    if (today !== shownDay) {
+        shownDay = today;
+        for (const shown of document.querySelectorAll("time[data-today]")) {
+            shown.textContent = timeText(shown.getAttribute("datetime"), { milliseconds: shown.textContent.includes(".") });
+            shown.classList.toggle("dated", shown.classList.contains("at-time"));
+            shown.toggleAttribute("data-today", isToday(shown.getAttribute("datetime")));
+        }
     }
 }, 1000);

@@ -90,7 +90,7 @@ export default async function page({ root, signal, query }) {
         }
         row.append(
             h("span.gid.mono", whole(event.gid)),
-            h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: titleOf(event.ts), class: isToday(event.ts) ? "" : "dated" }, timeText(event.ts, { milliseconds: true })),
+            h("time.at-time.mono.narrow-hide", { datetime: event.ts, title: titleOf(event.ts), class: isToday(event.ts) ? "" : "dated", data: isToday(event.ts) ? { today: "" } : {} }, timeText(event.ts, { milliseconds: true })),
             h("span.type.mono", { class: `kind-${event.kind}` }, mark(event.kind), h("span", event.type)),
             h("span.brief.mono.cut", event.brief),
             h("span.of-session.cut.narrow-hide", { title: event.session }, event.session ?? ""),

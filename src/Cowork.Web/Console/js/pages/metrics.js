@@ -1,5 +1,5 @@
 // Runs, latencies, tokens and cost over time. The range and how long its stretches are stand in the address.
-import { get } from "../api.js";
+import { call, get } from "../api.js";
 import { h, renew, replace } from "../dom.js";
 import { cost, duration, percent, time, timeText, whole } from "../format.js";
 import { listKeys } from "../keys.js";
@@ -12,6 +12,8 @@ import { empty, fault } from "../ui/empty.js";
 import { table } from "../ui/table.js";
 
 const Hour = 3_600_000;
+// Clocks that are so near are taken for the same.
+const SkewMin = 60_000;
 // Of each range the stretches that make a chart which can be read; the first is the usual one.
 const Ranges = {
     "1h": { word: "1 hour", ms: Hour, buckets: ["1m", "5m"] },
@@ -66,11 +68,14 @@ export default async function page({ root, signal, query }) {
         series.refresh();
     }
 
+    // By the host's clock: that of a browser may be far from it.
+    const ahead = Date.now() - (Date.parse((await call("GET", "/health/live", { signal })).headers.get("date")) || Date.now());
+    const hostNow = () => Date.now() - (Math.abs(ahead) > SkewMin ? ahead : 0);
     controls();
     const rows = pointTable(signal);
     const series = resource({
         load: s => {
-            const end = fixed() ? Date.parse(state.to) : Date.now();
+            const end = fixed() ? Date.parse(state.to) : hostNow();
             const begin = fixed() ? Date.parse(state.from) : end - Ranges[state.range].ms + Buckets[bucket()][1];
             return get("/metrics/series", { bucket: bucket(), from: new Date(begin).toISOString(), ...(fixed() ? { to: new Date(end).toISOString() } : {}) }, s);
         },

@@ -17,6 +17,10 @@ const Statuses = ["queued", "running", "approval_required", "completed", "failed
 const Filters = ["session_id", "model", "skill_id", "skill_version", "schedule_id", "project_id", "source", "lineage", "since", "until"];
 const Times = new Set(["since", "until"]);
 const PageRows = 50;
+// Who has scrolled so far reads further down.
+const TopMax = 120;
+// No row of a table is lower.
+const LineMin = 20;
 
 export function took(run, now = Date.now()) {
     return run.started_at ? (run.completed_at ? Date.parse(run.completed_at) : now) - Date.parse(run.started_at) : null;
@@ -150,6 +154,11 @@ export function pager(view, list, head, signal, query, none = null) {
     sight.observe(foot);
     signal.addEventListener("abort", () => sight.disconnect(), { once: true });
 
+    // A list that is left open at its top is not to grow with each run: past what a reader sees of it, the first page is enough, and what follows is loaded again where they go on.
+    function isLong() {
+        return scrollY <= TopMax && rows.length > 2 * PageRows + innerHeight / LineMin && !view.card.contains(document.activeElement);
+    }
+
     // Fresh rows reach down to the newest of those that are here, so that none is missing between, and to each of which something was heard.
     function reaches(fresh, ids) {
         const last = fresh.at(-1);
@@ -161,13 +170,14 @@ export function pager(view, list, head, signal, query, none = null) {
 
     async function load(s) {
         const mine = question;
+        const isAnew = isLong();
         const asked = new Set(heard);
         const [wasOld, end] = [isAllOld, rows.at(-1)?.run_id ?? ""];
         // An id begins with the time when it was made. What is behind the end comes with a further page.
         const ids = [...asked].filter(id => id >= end);
         const first = await paged("/runs", "runs", { ...query(), limit: PageRows }, s);
-        const page = await reach(first, "run_id", fresh => mine !== question || reaches(fresh, ids));
-        return { ...page, question: mine, done() {
+        const page = await reach(first, "run_id", fresh => mine !== question || isAnew || reaches(fresh, ids));
+        return { ...page, question: mine, isAnew, done() {
             asked.forEach(id => (!further.busy || id >= end) && heard.delete(id));
             isAllOld &&= !wasOld;
         } };
@@ -179,7 +189,7 @@ export function pager(view, list, head, signal, query, none = null) {
         const known = new Set(rows.map(row => row.run_id));
         const fresh = new Set(page.rows.map(row => row.run_id));
         const last = page.rows.at(-1);
-        const isJoined = page.next && rows.length > 0 && last?.gid <= rows[0].gid;
+        const isJoined = !(page.isAnew && isLong()) && page.next && rows.length > 0 && last?.gid <= rows[0].gid;
         const kept = isJoined ? rows.filter(row => row.gid < last.gid && !fresh.has(row.run_id)) : [];
         if (kept.length === 0) {
             turn++;
@@ -187,7 +197,7 @@ export function pager(view, list, head, signal, query, none = null) {
             isCut = false;
         }
         // Who reads further down is not moved.
-        if (scrollY > 120 && top && view.card.isConnected) {
+        if (scrollY > TopMax && top && view.card.isConnected) {
             page.rows.forEach(row => row.gid > top.gid && !known.has(row.run_id) && waiting.add(row.run_id));
         } else {
             waiting.clear();
