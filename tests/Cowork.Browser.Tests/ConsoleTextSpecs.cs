@@ -39,6 +39,28 @@ public sealed class ConsoleTextSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
+    public async Task What_is_selected_in_a_reply_that_grows_stays_selected_and_the_reply_becomes_what_it_would_be_at_once()
+    {
+        await using var tab = await ConsoleTab.Open(chromium, (await browsed.Started).Url, "");
+        Assert.Equal("a **long** stor, true", await tab.Page.EvaluateAsync<string>($$"""
+            async () => {
+                const { reply } = await import('{{await Module(tab, "ui/reply.js")}}');
+                const { grow, h } = await import('{{await Module(tab, "dom.js")}}');
+                const whole = "a **long** stor\n\ny of\n\n- one\n- **two**\n\n```js\nx = 1\n```\n\n[press](https://e.example/)";
+                const shown = document.body.appendChild(h("div", reply("a **long** stor", { typing: true })));
+                getSelection().selectAllChildren(shown.querySelector("p"));
+                for (let i = 15; i <= whole.length; i++) {
+                    grow(shown, h("div", reply(whole.slice(0, i), { typing: i < whole.length })));
+                }
+                const isSame = shown.isEqualNode(h("div", reply(whole)));
+                const selected = getSelection().toString();
+                shown.remove();
+                return `${selected.replace("long", "**long**")}, ${isSame}`;
+            }
+            """));
+    }
+
+    [Fact]
     public async Task Two_texts_are_compared_line_by_line()
     {
         await using var tab = await ConsoleTab.Open(chromium, (await browsed.Started).Url, "");

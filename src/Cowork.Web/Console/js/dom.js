@@ -111,6 +111,36 @@ export function replace(node, ...children) {
     return append(node, children);
 }
 
+// Makes an element what another one is, where most of it is that already: what is the same stays, and a text that goes on grows, so that a reader keeps what they have selected.
+// Buttons are those of the other one: what they do is not seen from outside.
+export function grow(node, fresh) {
+    for (const { name } of [...node.attributes]) {
+        fresh.hasAttribute(name) || node.removeAttribute(name);
+    }
+    for (const { name, value } of fresh.attributes) {
+        node.getAttribute(name) === value || node.setAttribute(name, value);
+    }
+    const wanted = [...fresh.childNodes];
+    wanted.forEach((next, i) => {
+        const old = node.childNodes[i];
+        if (!old) {
+            node.append(next);
+        } else if (old.nodeType !== next.nodeType || old.nodeName !== next.nodeName || next.nodeName === "BUTTON") {
+            old.replaceWith(next);
+        } else if (next.nodeType === Node.ELEMENT_NODE) {
+            grow(old, next);
+        } else if (next.data.startsWith(old.data)) {
+            next.data === old.data || old.appendData(next.data.slice(old.data.length));
+        } else {
+            old.data = next.data;
+        }
+    });
+    while (node.childNodes.length > wanted.length) {
+        node.lastChild.remove();
+    }
+    return node;
+}
+
 // data-at: a name that stays while what it says changes.
 const nameOf = node => node.dataset.at ?? `${node.localName} ${node.getAttribute("aria-label") ?? node.textContent} ${node.getAttribute("href") ?? ""}`;
 

@@ -1,6 +1,6 @@
 // One group: what was said in it, live, who is in it and who is there, its agents, and its end.
 import { bytes, get, path, post, remove } from "../api.js";
-import { h, renew, replace } from "../dom.js";
+import { grow, h, renew, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
@@ -257,7 +257,7 @@ export default async function page({ root, signal, params, query, title }) {
         list.forEach((entry, i) => {
             const text = JSON.stringify(entry);
             const known = drawn.get(entry.key);
-            const element = known?.text === text ? known.element : show(entry);
+            const element = known?.text === text ? known.element : known && entry.kind === "answer" ? grow(known.element, show(entry)) : show(entry);
             next.set(entry.key, { text, element });
             if (talk.children[i] !== element) {
                 known && known.element !== element && known.element.remove();

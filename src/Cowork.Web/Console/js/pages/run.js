@@ -1,6 +1,6 @@
 // One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
 import { bytes as bytesOf, curl, get, getExact, path, post } from "../api.js";
-import { debounce, h, renew, replace } from "../dom.js";
+import { debounce, grow, h, renew, replace } from "../dom.js";
 import { age, bytes, cost, duration, isToday, roughly, shortHash, time, timeText, titleOf, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
@@ -132,9 +132,11 @@ export default async function page({ root, signal, params, query, title }) {
     });
 
     const more = debounce(load, 120);
+    // Who looks at what was does not see what comes.
+    const slowly = debounce(load, 2_000);
     const again = debounce(reread, 300);
     live.on(news => {
-        news.some(event => event.run_id === run) && more();
+        news.some(event => event.run_id === run) && (upTo === null ? more() : slowly());
         news.some(event => event.type.startsWith("subject_eras")) && again();
     }, signal);
     live.onState(state => state === "reset" && more(), signal);
@@ -325,8 +327,8 @@ export default async function page({ root, signal, params, query, title }) {
         drawFigures(count);
         drawWaterfall();
         const text = upTo === null && now.ended && details?.reply ? details.reply : now.text;
-        replace(said, now.error ? h("p.note.bad", h("b", now.error.code ?? "failed"), " ", now.error.message ?? "") : null,
-            text ? reply(text, { typing: now.isTyping }) : h("p.muted", now.status === "queued" ? "It has not begun." : now.ended ? "It said nothing." : "Nothing was said yet."));
+        grow(said, h("div", now.error ? h("p.note.bad", h("b", now.error.code ?? "failed"), " ", now.error.message ?? "") : null,
+            text ? reply(text, { typing: now.isTyping }) : h("p.muted", now.status === "queued" ? "It has not begun." : now.ended ? "It said nothing." : "Nothing was said yet.")));
         replace(eventsHead, h("h2", "Events"), h("span.muted", `${whole(count)} of the run's stream and those that belong to it`),
             h("span.actions", copyButton(() => curl("GET", path`/runs/${run}/events`), "Copy as curl")));
         eventList.style.height = `${Math.min(320, count * 28 + 1)}px`;
