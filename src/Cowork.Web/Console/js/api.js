@@ -5,12 +5,14 @@ import { read } from "./exact.js";
 export const root = new URL("../", document.baseURI);
 
 export class ApiError extends Error {
-    constructor(status, code, detail, retryAfter) {
+    // places: what is wrong where in what was sent, [["$.rules[0].reason", "It must be a text."], …].
+    constructor(status, code, detail, retryAfter, places = []) {
         super(detail);
         this.name = "ApiError";
         this.status = status;
         this.code = code;
         this.retryAfter = retryAfter;
+        this.places = places;
     }
 
     // The host cannot be reached, or a proxy says so for it.
@@ -19,9 +21,17 @@ export class ApiError extends Error {
     }
 }
 
+// So long a press that says the same again is taken for the same wish, where no answer came to the first.
+const WishKept = 600_000;
+
 let token = null;
-let onRefused = () => { };
+let onRefused = async () => { };
 let onForbidden = () => { };
+// Pending: who sits there is signed in again, or somebody else is.
+let returning = null;
+// What is under way, by what it says; and, by where it was sent, what was sent and not answered.
+const underWay = new Map();
+const unanswered = new Map();
 
 export const session = {
     get token() {
@@ -30,7 +40,7 @@ export const session = {
     set token(value) {
         token = value;
     },
-    // What is called when the host says that the token is worth nothing.
+    // What is called when the host says that the token is worth nothing. Answers "renewed" (by itself), "back" (the same person signed in), or "other".
     set onRefused(call) {
         onRefused = call;
     },
@@ -56,38 +66,84 @@ export function path(strings, ...values) {
     return strings.reduce((whole, part, i) => whole + part + (i < values.length ? encodeURIComponent(values[i]) : ""), "");
 }
 
-// form: a FormData that is sent instead of a body in JSON.
-export async function call(method, where, { query, body, form, signal, headers, key } = {}) {
-    const sent = { accept: "application/json", ...headers };
-    if (token) {
-        sent.authorization = `Bearer ${token}`;
+// form: a FormData that is sent instead of a body in JSON. atDoor: by who signs in, while everything else waits for that.
+// What writes is sent once, however often it is asked for while it is under way; and with the key of before where that was not answered, so that the host does it once.
+export async function call(method, where, options = {}) {
+    if (method === "GET" || options.signal) {
+        return send(method, where, options);
     }
+    const said = saidBy(method, where, options);
+    const asked = underWay.get(said) ?? send(method, where, options).finally(() => underWay.delete(said));
+    underWay.set(said, asked);
+    return (await asked).clone();
+}
+
+async function send(method, where, { query, body, form, signal, headers, key, atDoor = false }) {
+    const place = `${method} ${address(where, query).pathname}`;
+    const said = saidBy(method, where, { query, body, form, key });
+    const sent = { accept: "application/json", ...headers };
     if (body !== undefined) {
         sent["content-type"] = "application/json";
     }
     if (method === "POST" || method === "PATCH") {
-        sent["idempotency-key"] = key ?? newKey();
+        const before = unanswered.get(place);
+        sent["idempotency-key"] = key ?? (before?.said === said && Date.now() - before.at < WishKept ? before.key : newKey());
     }
-    let response;
-    try {
-        const bytes = form ?? (body === undefined ? undefined : JSON.stringify(body));
-        response = await fetch(address(where, query), { method, headers: sent, body: bytes, signal, credentials: "omit", cache: "no-store" });
-    } catch (error) {
-        throw error.name === "AbortError" ? error : new ApiError(0, "unreachable", "The host does not answer.");
+    for (let isAgain = false; ; isAgain = true) {
+        if (!atDoor && await returning === "other") {
+            throw new DOMException("Somebody else is signed in.", "AbortError");
+        }
+        const by = token;
+        if (by) {
+            sent.authorization = `Bearer ${by}`;
+        }
+        let response;
+        try {
+            const bytes = form ?? (body === undefined ? undefined : JSON.stringify(body));
+            response = await fetch(address(where, query), { method, headers: sent, body: bytes, signal, credentials: "omit", cache: "no-store" });
+        } catch (error) {
+            if (error.name === "AbortError") {
+                throw error;
+            }
+            sent["idempotency-key"] && unanswered.set(place, { said, key: sent["idempotency-key"], at: Date.now() });
+            throw new ApiError(0, "unreachable", "The host does not answer.");
+        }
+        if (response.ok) {
+            unanswered.delete(place);
+            return response;
+        }
+        const failed = await problemOf(response);
+        if (sent["idempotency-key"] && (failed.isAway || failed.code === "idempotency_in_flight")) {
+            unanswered.set(place, { said, key: sent["idempotency-key"], at: Date.now() });
+        } else {
+            unanswered.delete(place);
+        }
+        if (response.status === 403) {
+            onForbidden();
+        }
+        if (response.status !== 401 || atDoor) {
+            throw failed;
+        }
+        const how = by !== token ? "renewed" : await (returning ??= onRefused(failed).finally(() => returning = null));
+        // What reads goes on; what writes does so where nobody was asked in between.
+        if (isAgain || !(how === "renewed" || (how === "back" && method === "GET"))) {
+            throw how === "other" ? new DOMException("Somebody else is signed in.", "AbortError")
+                : how === "back" ? new ApiError(401, "signed_in_again", "You are signed in again. This was not sent: press once more.") : failed;
+        }
     }
-    if (response.ok) {
-        return response;
-    }
-    const problem = await response.json().catch(() => ({}));
-    const failed = new ApiError(
+}
+
+function saidBy(method, where, { query, body, form, key = "" }) {
+    const parts = form && [...form].map(([name, value]) => [name, value instanceof File ? [value.name, value.size, value.lastModified] : value]);
+    return `${method} ${address(where, query)} ${key} ${JSON.stringify(parts ?? body ?? null)}`;
+}
+
+async function problemOf(response) {
+    const problem = await response.json().catch(() => null) ?? {};
+    return new ApiError(
         response.status, problem.code ?? problem.error?.code ?? "error", problem.detail ?? problem.error?.message ?? problem.title ?? `The host answered ${response.status}.`,
-        Number(response.headers.get("retry-after")) || null);
-    if (response.status === 401) {
-        onRefused(failed);
-    } else if (response.status === 403) {
-        onForbidden();
-    }
-    throw failed;
+        Number(response.headers.get("retry-after")) || null,
+        Object.entries(problem.errors ?? problem.error?.errors ?? {}).flatMap(([place, texts]) => [texts].flat().map(text => [place, String(text)])));
 }
 
 export async function get(where, query, signal) {
@@ -132,7 +188,8 @@ export async function rowsUpTo(wanted, page) {
     }
 }
 
-function newKey() {
+// An Idempotency-Key, for who keeps what was not sent: post(path, body, { key }).
+export function newKey() {
     return "console-" + Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
 }
 

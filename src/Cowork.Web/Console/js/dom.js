@@ -40,7 +40,7 @@ function fill(node, props, children) {
 export function set(node, name, value) {
     if (name === "on") {
         for (const [type, listener] of Object.entries(value)) {
-            node.addEventListener(type, listener);
+            node.addEventListener(type, (type === "submit" || type === "click") && (node.localName === "form" || node.localName === "button") ? once(node, listener) : listener);
         }
     } else if (name === "class") {
         for (const word of (value || "").split(" ").filter(Boolean)) {
@@ -65,6 +65,31 @@ export function set(node, name, value) {
     } else {
         node.setAttribute(name, value === true ? "" : Texts.has(name) ? plain(value) : String(value));
     }
+}
+
+// A form, or a button, whose listener answers a promise is busy until that is settled: a second press is none.
+function once(node, listener) {
+    return event => {
+        if (node.getAttribute("aria-busy") === "true") {
+            event.preventDefault();
+            return;
+        }
+        const done = listener.call(node, event);
+        if (!(done instanceof Promise)) {
+            return;
+        }
+        const texts = [...node.elements ?? []].filter(field => "readOnly" in field && !field.readOnly);
+        const buttons = [...node.elements ?? []].filter(field => field.type === "submit");
+        node.setAttribute("aria-busy", "true");
+        // What is sent is what stands there. Nothing is disabled: that would take the focus away.
+        texts.forEach(field => field.readOnly = true);
+        buttons.forEach(button => button.setAttribute("aria-disabled", "true"));
+        done.finally(() => {
+            node.removeAttribute("aria-busy");
+            texts.forEach(field => field.readOnly = false);
+            buttons.forEach(button => button.removeAttribute("aria-disabled"));
+        });
+    };
 }
 
 // Only what a reader may be led to: pages of this host, and the web. blob: is of pages themselves.

@@ -39,7 +39,11 @@ function placeNow() {
     return { y: scrollY, lists: Object.fromEntries([...keepers].map(([name, keep]) => [name, keep()])) };
 }
 
-export function go(href) {
+// signal: of the page that leads on; whose reader has left it meanwhile stays where they are.
+export function go(href, signal) {
+    if (signal?.aborted) {
+        return;
+    }
     history.replaceState({ place: placeNow() }, "");
     place = null;
     history.pushState({}, "", href);
@@ -49,7 +53,7 @@ export function go(href) {
 // The page of the address once more, where the reader was in it.
 export function showAnew() {
     place = placeNow();
-    show({ isNew: false });
+    show({ isNew: false, isSame: true });
 }
 
 // The page's own path, below /console/.

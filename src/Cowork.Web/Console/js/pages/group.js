@@ -1,5 +1,5 @@
 // One group: what was said in it, live, who is in it and who is there, its agents, and its end.
-import { bytes, get, path, post, remove } from "../api.js";
+import { bytes, get, newKey, path, post, remove } from "../api.js";
 import { grow, h, renew, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
@@ -91,6 +91,28 @@ export default async function page({ root, signal, params, query, title }) {
                 h("dt", "Made"), h("dd", time(details.created_at), " by ", h("code", details.created_by)), h("dt", "Changed"), h("dd", time(details.updated_at))));
     }
 
+    const text = h("textarea", { rows: 2, "aria-label": "Message", placeholder: "Say something; @agent addresses one", data: { search: "" } });
+    text.addEventListener("keydown", event => event.key === "Enter" && (event.ctrlKey || event.metaKey) && text.form.requestSubmit());
+    const unsent = h("div.stack");
+
+    // What was not sent stays, with its key: a message whose answer was lost is said once, however often it is sent.
+    async function speak(message) {
+        try {
+            await post(path`/groups/${group}/messages`, { text: message.said }, { key: message.key });
+            message.note?.remove();
+            messages.soon();
+        } catch (error) {
+            if (error.name === "AbortError") {
+                return;
+            }
+            message.note?.remove();
+            message.note = h("p.note.bad", { role: "alert" }, `Not sent: ${error.message} `, h("span.as-is", message.said), " ",
+                h("button", { type: "button", on: { click: () => speak(message) } }, "Send again"),
+                h("button.quiet", { type: "button", on: { click: () => message.note.remove() } }, "Discard"));
+            unsent.append(message.note);
+        }
+    }
+
     function drawComposer() {
         if (details.status !== "active") {
             replace(composer, h("p.note.after", "The group is archived: nothing is said in it any more."));
@@ -101,29 +123,12 @@ export default async function page({ root, signal, params, query, title }) {
                 : h("p.muted", "Members speak here.")));
             return;
         }
-        const text = h("textarea", { rows: 2, "aria-label": "Message", placeholder: "Say something; @agent addresses one", data: { search: "" } });
-        const send = async () => {
-            const said = text.value;
-            if (!said.trim()) {
-                return;
-            }
-            text.value = "";
-            try {
-                await post(path`/groups/${group}/messages`, { text: said });
-                messages.soon();
-            } catch (error) {
-                text.value = said;
-                toast(error.message, { bad: true });
-            }
-        };
-        text.addEventListener("keydown", event => {
-            if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-                send();
-            }
-        });
-        replace(composer, h("form.card.pad.after", { "aria-label": "A message", on: { submit: event => {
+        replace(composer, unsent, h("form.card.pad.after", { "aria-label": "A message", on: { submit: event => {
             event.preventDefault();
-            send();
+            const said = text.value;
+            text.value = "";
+            // Not waited for: somebody goes on talking meanwhile.
+            said.trim() && speak({ said, key: newKey() });
         } } }, text, h("div.filters.below", h("button.primary", { type: "submit" }, "Send ", h("kbd.button-kbd", "Ctrl ↵")))));
     }
 

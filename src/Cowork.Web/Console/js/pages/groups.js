@@ -3,11 +3,11 @@ import { get, post, rowsUpTo } from "../api.js";
 import { h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
-import { go, setQuery, to } from "../router.js";
+import { setQuery, to } from "../router.js";
 import { me, resource } from "../store.js";
 import { badge, tag } from "../ui/badge.js";
 import { choice } from "../ui/chips.js";
-import { dialog } from "../ui/dialog.js";
+import { dialog, leaveFor } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
 import { table } from "../ui/table.js";
 
@@ -69,8 +69,7 @@ export default async function page({ root, signal, query }) {
             event.preventDefault();
             try {
                 const made = await post("/groups", { title: name.value, is_private: isPrivate.checked });
-                box.close();
-                go(to("groups", made.group_id));
+                leaveFor(box, to("groups", made.group_id));
             } catch (error) {
                 replace(problem, fault(error));
             }

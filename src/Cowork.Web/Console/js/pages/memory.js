@@ -104,7 +104,7 @@ export default async function page({ root, signal, params, title }) {
         try {
             await remove(path`/api/v1/memories/${memory.memory_id}`);
             toast("The memory is deleted");
-            go(to("memories"));
+            go(to("memories"), signal);
         } catch (error) {
             toast(error.message, { bad: true });
         }

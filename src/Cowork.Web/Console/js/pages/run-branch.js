@@ -2,9 +2,9 @@
 import { get, path, post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { whole } from "../format.js";
-import { go, to } from "../router.js";
+import { to } from "../router.js";
 import { brief, briefJson } from "../text.js";
-import { dialog } from "../ui/dialog.js";
+import { dialog, leaveFor } from "../ui/dialog.js";
 import { fault } from "../ui/empty.js";
 
 const Pieces = new Set(["output_delta", "thinking_delta"]);
@@ -12,19 +12,14 @@ const OptionsMax = 2_000;
 
 function form(title, word, fields, send) {
     const said = h("div");
-    const button = h("button.primary", { type: "submit", form: "branch" }, word);
     const box = dialog(title, h("form.branch", { id: "branch", on: { submit: async event => {
         event.preventDefault();
-        button.disabled = true;
         try {
-            const leads = await send();
-            box.close();
-            go(leads);
+            leaveFor(box, await send());
         } catch (error) {
             replace(said, fault(error));
-            button.disabled = false;
         }
-    } } }, fields, said), button);
+    } } }, fields, said), h("button.primary", { type: "submit", form: "branch" }, word));
 }
 
 const field = (name, control, text) => h("label.field", h("span", name), control, text && h("span.small", text));

@@ -2,10 +2,10 @@
 import { get, post } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { time } from "../format.js";
-import { go, to } from "../router.js";
+import { to } from "../router.js";
 import { me } from "../store.js";
 import { choice } from "../ui/chips.js";
-import { dialog } from "../ui/dialog.js";
+import { dialog, leaveFor } from "../ui/dialog.js";
 import { fault } from "../ui/empty.js";
 
 const General = "proj_00000000000000000000000000";
@@ -23,17 +23,12 @@ export async function makeSchedule(misfires, overlaps, signal) {
     const misfire = h("select", options(Object.entries(misfires), "one"));
     const overlap = h("select", options(Object.entries(overlaps), "skip"));
     const problem = h("div");
-    const button = h("button.primary", { type: "submit", form: "schedule" }, "Plan it");
     const box = dialog("New schedule", h("form.form.branch", { id: "schedule", on: { submit: async event => {
         event.preventDefault();
-        button.disabled = true;
         try {
-            const made = await parts[kind].send({ misfire: misfire.value, overlap: overlap.value });
-            box.close();
-            go(to("schedules", made));
+            leaveFor(box, to("schedules", await parts[kind].send({ misfire: misfire.value, overlap: overlap.value })));
         } catch (error) {
             replace(problem, fault(error));
-            button.disabled = false;
         }
     } } },
         choice({ label: "What is run", choices: kinds, at: kind, isOne: true, choose: chosen => {
@@ -41,7 +36,7 @@ export async function makeSchedule(misfires, overlaps, signal) {
             replace(problem);
             replace(body, parts[kind].element);
         } }),
-        body, field("Times that are missed", misfire), field("While the run before goes on", overlap), problem), button);
+        body, field("Times that are missed", misfire), field("While the run before goes on", overlap), problem), h("button.primary", { type: "submit", form: "schedule" }, "Plan it"));
 }
 
 function promptPart(signal) {

@@ -299,7 +299,7 @@ export default async function page({ root, signal, params, query, title }) {
         try {
             await remove(details.skill_id ? path`/scheduled-runs/${schedule}` : path`/api/v1/schedules/${schedule}`);
             toast("The schedule is deleted");
-            go(to("schedules"));
+            go(to("schedules"), signal);
         } catch (error) {
             toast(error.message, { bad: true });
         }

@@ -56,22 +56,24 @@ export default async function page({ root, signal, params, title }) {
         const { models } = await get("/models", {}, signal).catch(() => ({ models: [] }));
         const text = h("textarea", { id: "message", rows: 3, placeholder: "Ask the agent…", "aria-label": "Message", data: { search: "" } });
         const model = h("select", { "aria-label": "Model" }, h("option", { value: "" }, "Usual model"), models.map(each => h("option", { value: each.name, disabled: !each.is_ready }, each.name)));
-        const send = async () => {
+        const send = async event => {
+            event.preventDefault();
             if (!text.value.trim()) {
                 return;
             }
             try {
                 const made = await post(path`/sessions/${params.session}/turn`, { message: text.value, wait_for_completion: false, ...(model.value ? { model: model.value } : {}) });
                 text.value = "";
-                go(to("runs", made.run_id));
+                if (signal.aborted) {
+                    toast("The run has begun", { action: "Open it", run: () => go(to("runs", made.run_id)) });
+                } else {
+                    go(to("runs", made.run_id));
+                }
             } catch (error) {
                 toast(error.message, { bad: true });
             }
         };
-        text.addEventListener("keydown", event => event.key === "Enter" && (event.ctrlKey || event.metaKey) && send());
-        replace(composer, h("form.section.card.pad", { "aria-label": "A turn", on: { submit: event => {
-            event.preventDefault();
-            send();
-        } } }, text, h("div.filters", { style: { margin: "8px 0 0" } }, model, h("button.primary", { type: "submit" }, "Send ", h("kbd.button-kbd", "Ctrl ↵")))));
+        text.addEventListener("keydown", event => event.key === "Enter" && (event.ctrlKey || event.metaKey) && text.form.requestSubmit());
+        replace(composer, h("form.section.card.pad", { "aria-label": "A turn", on: { submit: send } }, text, h("div.filters", { style: { margin: "8px 0 0" } }, model, h("button.primary", { type: "submit" }, "Send ", h("kbd.button-kbd", "Ctrl ↵")))));
     }
 }

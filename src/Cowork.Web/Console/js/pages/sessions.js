@@ -4,12 +4,12 @@ import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
-import { go, setQuery, to } from "../router.js";
+import { setQuery, to } from "../router.js";
 import { isErasing, isOfRun, me } from "../store.js";
 import { brief } from "../text.js";
 import { mark } from "../ui/badge.js";
 import { searchIsBehind } from "../ui/behind.js";
-import { dialog } from "../ui/dialog.js";
+import { dialog, leaveFor } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { inTurn, table } from "../ui/table.js";
@@ -101,8 +101,7 @@ export default async function page({ root, signal, query }) {
             event.preventDefault();
             try {
                 const made = await post("/sessions", id.value ? { session_id: id.value } : {});
-                box.close();
-                go(to("sessions", made.session_id));
+                leaveFor(box, to("sessions", made.session_id));
             } catch (error) {
                 toast(error.message, { bad: true });
             }

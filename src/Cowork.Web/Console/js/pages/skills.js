@@ -3,10 +3,10 @@ import { pages as paged, post } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
-import { go, setQuery, to } from "../router.js";
+import { setQuery, to } from "../router.js";
 import { me } from "../store.js";
 import { brief } from "../text.js";
-import { dialog } from "../ui/dialog.js";
+import { dialog, leaveFor } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
 import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
@@ -54,11 +54,11 @@ function create() {
     const name = h("input", { required: true, maxlength: 200 });
     skillForm("New skill", "Make it", [h("label.field", h("span", "Name"), name)], { template: "", description: "" }, async fields => {
         const made = await post("/skills", { name: name.value, ...fields });
-        go(to("skills", made.skill_id));
+        return to("skills", made.skill_id);
     });
 }
 
-// A dialog with a template and a description.
+// A dialog with a template and a description. send(fields) answers where it leads, if anywhere.
 export function skillForm(title, word, above, { template, description }, send) {
     const text = h("textarea.mono", { rows: 10, required: true, value: template, spellcheck: "false" });
     const about = h("input", { value: description, maxlength: 2_000 });
@@ -66,8 +66,7 @@ export function skillForm(title, word, above, { template, description }, send) {
     const box = dialog(title, h("form.branch", { id: "skill", on: { submit: async event => {
         event.preventDefault();
         try {
-            await send({ prompt_template: text.value, description: about.value });
-            box.close();
+            leaveFor(box, await send({ prompt_template: text.value, description: about.value }));
         } catch (error) {
             replace(said, fault(error));
         }

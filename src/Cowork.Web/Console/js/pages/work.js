@@ -50,7 +50,7 @@ export default async function page({ root, signal, params, title }) {
             replace(head, h("div.head", h("h1", work.label), bucketBadge(work.bucket), h("span.actions",
                 me.may("changeWork") && h("button", { type: "button", on: { click: () => change(work) } }, "Change"),
                 me.may("duplicateWork") && h("button", { type: "button",
-                    on: { click: () => settle(async () => go(to("works", (await post(path`/myworks/${work.work_id}/duplicate`)).data.work.work_id))) } }, "Duplicate"),
+                    on: { click: () => settle(async () => go(to("works", (await post(path`/myworks/${work.work_id}/duplicate`)).data.work.work_id), signal)) } }, "Duplicate"),
                 me.may("deleteWork") && h("button.danger", { type: "button", on: { click: () => forget(work) } }, "Delete"))));
             replace(shown, work.preview && h("section", { "aria-labelledby": "preview" }, h("div.section-head", h("h2", { id: "preview" }, "Preview")),
                 preview(work.preview, "Preview")),
@@ -109,7 +109,7 @@ export default async function page({ root, signal, params, title }) {
             await settle(async () => {
                 await call("DELETE", path`/myworks/${work.work_id}`);
                 toast("The work is deleted");
-                go(to("works"));
+                go(to("works"), signal);
             });
         }
     }

@@ -1,5 +1,6 @@
 // A modal dialog of the browser's own: it keeps the focus, and Escape closes it.
 import { h, idOf } from "../dom.js";
+import { go } from "../router.js";
 
 export function dialog(title, content, actions = []) {
     const id = idOf("dialog");
@@ -8,6 +9,13 @@ export function dialog(title, content, actions = []) {
     document.body.append(box);
     box.showModal();
     return box;
+}
+
+// Closes the dialog and goes on from it, if it leads anywhere; whose reader has closed or left it meanwhile stays where they are.
+export function leaveFor(box, href) {
+    const isThere = box.open && box.isConnected;
+    box.close();
+    isThere && href && go(href);
 }
 
 // Asks before something that cannot be undone. Answers true or false.

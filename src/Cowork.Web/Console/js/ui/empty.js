@@ -3,6 +3,8 @@ import { curl } from "../api.js";
 import { h } from "../dom.js";
 import { copyButton } from "./copy.js";
 
+const PlacesMax = 20;
+
 // empty("No runs yet", "A turn of a session starts one.", ["POST", "/sessions", {…}]): with commands, as curl() of api.js takes them, that fill the place.
 export function empty(title, text, ...calls) {
     const line = calls.map(call => curl(...call)).join("\n");
@@ -13,6 +15,11 @@ export function empty(title, text, ...calls) {
 export const firstSession = session => session ? [] : [["POST", "/sessions", { session_id: "first" }]];
 
 export function fault(error, again) {
-    return h("div.fault", { role: "alert" }, h("span.grow", error.message, " ", h("span.muted", error.code ? `(${error.code})` : "")),
+    const places = error.places ?? [];
+    // One place says what the error says, mostly.
+    const isSame = places.length === 1 && places[0][1] === error.message;
+    return h("div.fault", { role: "alert" },
+        h("span.grow", isSame && [h("code", places[0][0]), ": "], error.message, " ", h("span.muted", error.code ? `(${error.code})` : ""),
+            !isSame && places.length > 0 && h("ul.places", places.slice(0, PlacesMax).map(([place, text]) => h("li", h("code", place), ": ", text)))),
         again && h("button", { type: "button", on: { click: again } }, "Try again"));
 }
