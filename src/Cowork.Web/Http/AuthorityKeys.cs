@@ -148,7 +148,9 @@ public sealed partial class AuthorityKeys : IDisposable
             }
             var found = new KeySet(document.Issuer, keys, keys.Select(Thumbprint).ToHashSet(), clock.GetTimestamp())
             {
-                SignIn = MayAsk(document.AuthorizationEndpoint) is { } authorization && MayAsk(document.TokenEndpoint) is { } token ? new(authorization, token) : null,
+                SignIn = MayAsk(document.AuthorizationEndpoint) is { } authorization && MayAsk(document.TokenEndpoint) is { } token
+                    ? new(authorization, token, MayAsk(document.EndSessionEndpoint))
+                    : null,
             };
             if (current is not { } before || !before.Thumbprints.SetEquals(found.Thumbprints))
             {
@@ -205,8 +207,8 @@ public sealed partial class AuthorityKeys : IDisposable
         public bool HasId(string keyId) => Keys.Any(key => key.KeyId == keyId);
     }
 
-    /// <summary>The addresses of OpenID Connect's authorization code flow.</summary>
-    internal sealed record SignInPlace(Uri AuthorizationEndpoint, Uri TokenEndpoint);
+    /// <summary>The addresses of OpenID Connect's authorization code flow, and of its RP-initiated logout, where the authority has one.</summary>
+    internal sealed record SignInPlace(Uri AuthorizationEndpoint, Uri TokenEndpoint, Uri? EndSessionEndpoint);
 
     /// <summary>Fetches what the authority's document is and names, over HTTPS as the settings want it.</summary>
     sealed class Documents(HttpClient http, OidcSettings settings) : IDocumentRetriever
