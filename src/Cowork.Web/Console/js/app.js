@@ -1,8 +1,8 @@
 // The shell: signs in, shows the navigation, and the page of the address.
 import { ApiError, get, session } from "./api.js";
-import { canSignOut, door, mark, signIn, signOut } from "./auth.js";
+import { canSignOut, door, endOfStay, mark, renew, signIn, signInAgain, signOut } from "./auth.js";
 import { h, replace, say } from "./dom.js";
-import { zone } from "./format.js";
+import { left, zone } from "./format.js";
 import { search, startKeys } from "./keys.js";
 import { live } from "./live.js";
 import { find, pages } from "./pages.js";
@@ -15,6 +15,9 @@ import { toast } from "./ui/toast.js";
 const Themes = ["auto", "light", "dark"];
 // Roles change seldom, and not everybody is told.
 const RolesEvery = 15_000;
+// Who has to do something so that their stay does not end is told so long before, or in the last third of a short one.
+const WarnBefore = 300_000;
+const LookEvery = 1_000;
 const States = { off: "not connected", connecting: "connecting", live: "live", stale: "stale", refused: "not allowed" };
 
 let leaving = new AbortController();
@@ -84,7 +87,7 @@ function frame() {
             h("div.side-foot", states[1],
                 h("button.quiet", { type: "button", on: { click: search } }, "Search"),
                 h("button.quiet", { type: "button", on: { click: theme.next } }, "Theme"),
-                canSignOut() && h("button.quiet", { type: "button", on: { click: () => { live.stop(); signOut(); } } }, "Sign out"),
+                canSignOut() && h("button.quiet", { type: "button", on: { click: () => { live.stop(); return signOut(); } } }, "Sign out"),
                 h("p.who.zone.faint", "Times of ", zone),
                 h("p.who.small.faint.cut", { title: `${me.actor}, ${me.roles.join(", ")}` }, me.user, " · ", me.org_id))),
         main);
@@ -105,10 +108,11 @@ function frame() {
     const rights = () => JSON.stringify([me.actor, me.roles, me.operations]);
     const had = rights();
     const roles = resource({
-        load: me.load, when: event => event.type.startsWith("token_"), every: RolesEvery, signal, gap: 500,
+        load: () => me.load(), when: event => event.type.startsWith("token_"), every: RolesEvery, signal, gap: 500,
         show: () => rights() !== had && redraw(),
     });
     session.onForbidden = roles.soon;
+    watchEnd(signal);
     return shell;
 }
 
@@ -164,6 +168,10 @@ async function start() {
     theme.show();
     // The page's modules come while it is found out who asks.
     find(here())?.page.load().catch(() => { });
+    if (new URLSearchParams(location.search).has("state") && await (await import("./sign-in/oidc.js")).handOver()) {
+        replace(document.body, h("main.door", h("div.box", h("p", "You are signed in. This window can be closed."))));
+        return;
+    }
     for (; ;) {
         try {
             await signIn(document.body);
@@ -176,13 +184,102 @@ async function start() {
     begin();
 }
 
-// What stands in the page's fields and is not sent, taken down before the page goes; answers what puts it back, where it still can be sent.
+function begin() {
+    session.onRefused = comeBack;
+    live.cursor = null;
+    replace(document.body, frame());
+    live.start();
+    return show({ isNew: false });
+}
+
+const who = () => `${me.actor} ${me.org_id}`;
+
+// The token is worth nothing any more: another one is asked for, without a question where the authority gives one. Answers as onRefused says (api.js).
+// What was on the page, with what stands in its fields and dialogs, is as it was when the same person is back; somebody else does not get to see it.
+async function comeBack() {
+    if (await renew()) {
+        live.resume();
+        return "renewed";
+    }
+    live.stop();
+    const [was, putBack] = [who(), setAside()];
+    await door(document.body, "The token is not valid any more. What you were writing is kept for you.", { isOver: true });
+    while (!await me.load({ atDoor: true }).then(() => true, () => false)) {
+        await door(document.body, "The host did not answer.", { isOver: true });
+    }
+    if (who() === was) {
+        putBack();
+        live.resume();
+        return "back";
+    }
+    leaving.abort();
+    setTimeout(begin);
+    return "other";
+}
+
+// Takes the page down as it is. Answers what puts it back.
+function setAside() {
+    const active = document.activeElement;
+    const scrolled = [...document.querySelectorAll("*")].filter(each => each.scrollTop > 0 || each.scrollLeft > 0).map(each => [each, each.scrollTop, each.scrollLeft]);
+    const nodes = [...document.body.childNodes];
+    return () => {
+        replace(document.body, nodes);
+        for (const box of document.querySelectorAll("dialog[open]")) {
+            // Only what was closed is opened as a modal.
+            box.removeAttribute("open");
+            box.showModal();
+        }
+        scrolled.forEach(([each, top, left]) => each.scrollTo(left, top));
+        active?.focus({ preventScroll: true });
+    };
+}
+
+// Renews the token before its end, and tells those who have to do it themselves.
+function watchEnd(signal) {
+    let told = null;
+    const look = async () => {
+        if (!main.isConnected) {
+            return;
+        }
+        const end = endOfStay(me);
+        const rest = end ? end.at - Date.now() : Infinity;
+        if (end?.isRenewed && Date.now() >= end.renewAt && await renew()) {
+            live.resume();
+        } else if (end && !end.isRenewed && rest > 0 && rest < WarnBefore && (!end.isOfAuthority || Date.now() >= end.renewAt)) {
+            told ??= toast([end.isOfAuthority ? "Your sign-in ends soon: " : "Your token ends soon: ", left(new Date(end.at).toISOString()), ". What you are writing is kept."],
+                { stays: true, ...(end.isOfAuthority ? { action: "Stay signed in", run: stay } : { action: "Close", run: () => { } }) });
+        } else if (told && rest > 0) {
+            told.remove();
+            told = null;
+        }
+    };
+    const stay = async () => {
+        told = null;
+        const was = who();
+        try {
+            if (await signInAgain(signal)) {
+                await me.load();
+                who() === was ? live.resume() : (leaving.abort(), await begin());
+            }
+        } catch (error) {
+            toast(error.message, { bad: true });
+        }
+    };
+    const timer = setInterval(look, LookEvery);
+    signal.addEventListener("abort", () => {
+        clearInterval(timer);
+        told?.remove();
+    }, { once: true });
+}
+
+// What stands in the page's fields and is not sent, taken down before the page is drawn for other roles; answers what puts it back, where it still can be sent.
 function written() {
-    const texts = [...main.querySelectorAll("textarea[id]")].filter(field => field.value).map(field => [field.id, field.value, field === document.activeElement]);
+    const texts = [...main.querySelectorAll("textarea[id], input[id]:not([type=checkbox], [type=radio], [type=range], [type=file]), select[id]")]
+        .filter(field => field.value).map(field => [field.id, field.value, field === document.activeElement]);
     return () => {
         for (const [id, value, isActive] of texts) {
             const field = document.getElementById(id);
-            if (field && !field.value) {
+            if (field && (!field.value || field.localName === "select")) {
                 field.value = value;
                 isActive && field.focus();
             }
@@ -190,28 +287,12 @@ function written() {
     };
 }
 
-async function begin() {
-    session.onRefused = async () => {
-        session.onRefused = () => { };
-        live.stop();
-        leaving.abort();
-        const [putBack, who] = [written(), me.actor + me.org_id];
-        await door(document.body, "The token is not valid any more.");
-        await me.load();
-        await begin();
-        // Somebody else does not get to read it.
-        me.actor + me.org_id === who && putBack();
-    };
-    replace(document.body, frame());
-    live.start();
-    await show({ isNew: false });
-}
-
 // Who is signed in may do more, or less, than before.
 async function redraw() {
     const putBack = written();
     const y = scrollY;
-    replace(document.body, frame());
+    // Dialogs stay over it, with what stands in them.
+    document.querySelector("body > .shell").replaceWith(frame());
     live.start();
     toast(`Your roles are others now: ${me.roles.join(", ")}`);
     await show({ isNew: false });
@@ -219,6 +300,10 @@ async function redraw() {
     scrollTo(0, y);
 }
 
-startRouter(show);
+startRouter(way => {
+    // What a page asked in a dialog goes with it.
+    way.isSame || document.querySelectorAll("dialog[open]").forEach(box => box.remove());
+    return show(way);
+});
 startKeys({ all: () => pages.filter(offered), go: path => go(to(...path.split("/").filter(Boolean))), theme: theme.next });
 start();

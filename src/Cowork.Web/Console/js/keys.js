@@ -34,6 +34,10 @@ export function listKeys(list, signal) {
 export function startKeys({ all, go, theme }) {
     offered = all;
     document.addEventListener("keydown", event => {
+        // At the door nothing is done in a page that waits behind it.
+        if (document.querySelector("main.door")) {
+            return;
+        }
         if (early !== null) {
             early += event.key.length === 1 ? event.key : "";
             event.preventDefault();

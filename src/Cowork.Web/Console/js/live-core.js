@@ -12,7 +12,7 @@ export class StreamSet {
         this.streams = new Map();
     }
 
-    // A page, by its port: it sends {open: {url, token}}, {alive} and {close}, and receives {state}, {cursor} and {events}.
+    // A page, by its port: it sends {open: {url, token, cursor}}, {alive} and {close}, and receives {state}, {cursor} and {events}.
     attach(port) {
         let stream = null;
         const leave = () => {
@@ -42,8 +42,9 @@ export class StreamSet {
 }
 
 class Stream {
-    constructor(key, { url, token }) {
-        Object.assign(this, { key, url, token, ports: new Map(), state: "connecting", cursor: null, batch: [], flushing: 0, retry: 250 });
+    // cursor: what the page that opens it has seen already.
+    constructor(key, { url, token, cursor = null }) {
+        Object.assign(this, { key, url, token, cursor, ports: new Map(), state: "connecting", batch: [], flushing: 0, retry: 250 });
         this.stopping = new AbortController();
         this.watch = setInterval(() => this.look(), 5_000);
         this.run();

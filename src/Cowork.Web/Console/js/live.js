@@ -36,6 +36,15 @@ export const live = {
         open();
     },
 
+    // Goes on where it was, with the token as it is now.
+    resume() {
+        if (port) {
+            open();
+        } else {
+            live.start();
+        }
+    },
+
     stop() {
         port?.postMessage({ close: true });
         port = null;
@@ -44,7 +53,7 @@ export const live = {
 };
 
 function open() {
-    port.postMessage({ open: { url: address("/stream", { named: "false" }).href, token: session.token } });
+    port.postMessage({ open: { url: address("/stream", { named: "false" }).href, token: session.token, cursor: live.cursor } });
 }
 
 function add(set, listener, signal) {

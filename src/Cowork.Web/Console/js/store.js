@@ -1,5 +1,5 @@
 // What more than one part of the console knows, and things that are loaded again when an event concerns them.
-import { get } from "./api.js";
+import { call } from "./api.js";
 import { debounce } from "./dom.js";
 import { live } from "./live.js";
 import { showAnew } from "./router.js";
@@ -13,8 +13,8 @@ export const me = {
         return me.operations?.includes(operation) ?? false;
     },
 
-    async load() {
-        Object.assign(me, { operations: [], roles: [] }, await get("/me"));
+    async load({ atDoor = false } = {}) {
+        Object.assign(me, { operations: [], roles: [] }, await (await call("GET", "/me", { atDoor })).json());
     },
 };
 
