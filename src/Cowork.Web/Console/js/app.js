@@ -251,6 +251,9 @@ function watchEnd(signal) {
         } else if (told && rest > 0) {
             told.remove();
             told = null;
+        } else if (told) {
+            // A host takes it for a little longer, as far as clocks differ.
+            say(told.querySelector("span"), end.isOfAuthority ? "Your sign-in has ended." : "Your token has ended.");
         }
     };
     const stay = async () => {

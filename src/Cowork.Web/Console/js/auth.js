@@ -45,14 +45,15 @@ export async function signIn(body) {
     }
     if (!grant && config.oidc) {
         const way = await oidcWay();
-        way.comesBack() && replace(body, h("main.door", h("div.box", h("p.muted", { role: "status" }, `Signing in with ${way.hostOf(config.oidc)}…`))));
+        const isBack = way.comesBack();
+        isBack && replace(body, h("main.door", h("div.box", h("p.muted", { role: "status" }, `Signing in with ${way.hostOf(config.oidc)}…`))));
         try {
             grant = await way.comeBack(config.oidc);
             why = grant && await refusal(grant.token);
             if (grant && !why) {
                 return;
             }
-            if (!grant && isUnasked() && way.leaveUnasked(config.oidc)) {
+            if (!isBack && isUnasked() && way.leaveUnasked(config.oidc)) {
                 await new Promise(() => { });
             }
         } catch (error) {

@@ -106,7 +106,7 @@ export default async function page({ root, signal, params, query, title }) {
                 return;
             }
             message.note?.remove();
-            message.note = h("p.note.bad", { role: "alert" }, `Not sent: ${error.message} `, h("span.as-is", message.said), " ",
+            message.note = h("p.note.bad.after", { role: "alert" }, `Not sent: ${error.message} `, h("span.as-is", message.said), " ",
                 h("button", { type: "button", on: { click: () => speak(message) } }, "Send again"),
                 h("button.quiet", { type: "button", on: { click: () => message.note.remove() } }, "Discard"));
             unsent.append(message.note);
