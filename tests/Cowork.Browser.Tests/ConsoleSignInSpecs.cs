@@ -75,12 +75,23 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
         await SignIn(second);
         await tab.Page.WaitForFunctionAsync("() => document.querySelector('#message')?.value === 'half a sentence'");
 
+        // A dialog waits, too, and no key reaches a page behind the door.
+        await tab[".nav-link >> text=Memories"].ClickAsync();
+        await tab["h1 >> text=Memories"].WaitForAsync();
+        await tab.Press("n");
+        await tab["#memory-content"].FillAsync("half a fact");
         await Revoke(second);
+        await tab["#token"].WaitForAsync();
+        var third = await host.Token("acme", "member");
+        await SignIn(third);
+        await tab.Page.WaitForFunctionAsync("() => document.querySelector('dialog:modal #memory-content')?.value === 'half a fact'");
+
+        await Revoke(third);
         var another = await admin.Post("/tokens", """{"name":"test","user":"bob","roles":["member"]}""");
         await SignIn(another.Is(201)["token"]);
-        await tab["#message"].WaitForAsync();
+        await tab["h1 >> text=Memories"].WaitForAsync();
         await tab["[data-state=live] >> visible=true"].First.WaitForAsync();
-        Assert.Equal("", await tab["#message"].InputValueAsync());
+        Assert.Equal(0, await tab["dialog"].CountAsync());
 
         async Task SignIn(string token)
         {
@@ -114,5 +125,42 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
         await tab.Shows("another attempt");
         Assert.Equal($"{host.Url}/console/", tab.Page.Url);
         Assert.Empty(authority.Refused);
+    }
+
+    [Fact]
+    public async Task A_token_of_the_authority_is_renewed_before_its_end_and_who_signs_out_does_so_there()
+    {
+        await using var authority = new SignInAuthority { Refreshes = true };
+        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true, Oidc = authority.Settings });
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "memories", prepare: page => page.Clock.InstallAsync());
+        (tab.Expected, tab.Elsewhere) = ("401", authority.Issuer);
+        await tab["button >> text=Sign in"].ClickAsync();
+        await tab["h1 >> text=Memories"].WaitForAsync();
+        await tab.Press("n");
+        await tab["#memory-content"].FillAsync("half a fact");
+        await tab.Page.RunAndWaitForResponseAsync(() => tab.Page.Clock.FastForwardAsync(250_000), $"{authority.Issuer}/token");
+        Assert.Equal((1, "half a fact"), (authority.Renewed, await tab["#memory-content"].InputValueAsync()));
+        // Nothing of it is kept outside of the page.
+        Assert.Equal("{}{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"));
+        await tab.Press("Escape");
+        await tab["button >> text=Sign out"].ClickAsync();
+        await tab["#token"].WaitForAsync();
+        Assert.Equal(["of-ann"], authority.SignedOut);
+        Assert.Equal(($"{host.Url}/console/", 0), (tab.Page.Url, authority.Refused.Count));
+    }
+
+    [Fact]
+    public async Task Who_is_not_let_in_is_told_why()
+    {
+        await using var authority = new SignInAuthority { Roles = ["gardener"] };
+        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true, Oidc = authority.Settings });
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "runs");
+        (tab.Expected, tab.Elsewhere) = ("401|403", authority.Issuer);
+        await tab["button >> text=Sign in"].ClickAsync();
+        await tab.Shows("no_role");
+        await tab["#token"].FillAsync("cowork_\u201cpasted");
+        await tab.Press("Enter");
+        await tab.Shows("A token has no");
+        await tab.IsForEverybody();
     }
 }

@@ -13,7 +13,7 @@ namespace Cowork.Browser.Tests;
 
 /// <summary>
 /// An authority of OpenID Connect, as far as a page's sign-in and a host's check of tokens go: it lets Ann in without a question, gives a code, and for the code and the
-/// verifier that belongs to it, once, a token.
+/// verifier that belongs to it, once, a token; with <see cref="Refreshes"/> also one for another.
 /// </summary>
 sealed class SignInAuthority : IAsyncDisposable
 {
@@ -23,6 +23,7 @@ sealed class SignInAuthority : IAsyncDisposable
     readonly ECDsa key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
     readonly LoopbackListener listener;
     (string Code, string Challenge, string Redirect)? open;
+    string? refresh;
 
     public SignInAuthority() => listener = new(Serve);
 
@@ -30,6 +31,17 @@ sealed class SignInAuthority : IAsyncDisposable
 
     /// <summary>Requests that were refused, and why.</summary>
     public List<string> Refused { get; } = [];
+
+    /// <summary>Whether a refresh token comes with each token, good once.</summary>
+    public bool Refreshes { get; init; }
+
+    public string[] Roles { get; init; } = ["member"];
+
+    /// <summary>How often a token was given for a refresh token.</summary>
+    public int Renewed { get; private set; }
+
+    /// <summary>The hints with which users were signed out here.</summary>
+    public List<string> SignedOut { get; } = [];
 
     public OidcSettings Settings => new()
     {
@@ -77,10 +89,14 @@ sealed class SignInAuthority : IAsyncDisposable
 
     string Answer(Uri target, string body) => target.AbsolutePath switch
     {
-        "/.well-known/openid-configuration" => Json(200, new { issuer = Issuer, jwks_uri = $"{Issuer}/jwks", authorization_endpoint = $"{Issuer}/authorize", token_endpoint = $"{Issuer}/token" }),
+        "/.well-known/openid-configuration" => Json(200, new
+        {
+            issuer = Issuer, jwks_uri = $"{Issuer}/jwks", authorization_endpoint = $"{Issuer}/authorize", token_endpoint = $"{Issuer}/token", end_session_endpoint = $"{Issuer}/logout",
+        }),
         "/jwks" => Json(200, new { keys = new[] { PublicKey() } }),
         "/authorize" => Authorize(QueryHelpers.ParseQuery(target.Query).ToDictionary(pair => pair.Key, pair => pair.Value.ToString())),
         "/token" => Token(QueryHelpers.ParseQuery(body).ToDictionary(pair => pair.Key, pair => pair.Value.ToString())),
+        "/logout" => SignOut(QueryHelpers.ParseQuery(target.Query).ToDictionary(pair => pair.Key, pair => pair.Value.ToString())),
         _ => Json(404, new { }),
     };
 
@@ -99,11 +115,27 @@ sealed class SignInAuthority : IAsyncDisposable
             return Json(400, new { error = "invalid_request" });
         }
         open = (Convert.ToHexString(RandomNumberGenerator.GetBytes(16)), asked["code_challenge"], asked["redirect_uri"]);
-        return $"HTTP/1.1 302 Found\r\nLocation: {asked["redirect_uri"]}?code={open.Value.Code}&state={Uri.EscapeDataString(asked["state"])}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        return To($"{asked["redirect_uri"]}?code={open.Value.Code}&state={Uri.EscapeDataString(asked["state"])}");
+    }
+
+    string SignOut(Dictionary<string, string> asked)
+    {
+        SignedOut.Add(asked["id_token_hint"]);
+        return To(asked["post_logout_redirect_uri"]);
     }
 
     string Token(Dictionary<string, string> asked)
     {
+        if (asked["grant_type"] == "refresh_token")
+        {
+            if (refresh is null || asked["refresh_token"] != refresh)
+            {
+                Refused.Add("refresh");
+                return Json(400, new { error = "invalid_grant" });
+            }
+            Renewed++;
+            return Grant();
+        }
         var challenge = WebEncoders.Base64UrlEncode(SHA256.HashData(Encoding.ASCII.GetBytes(asked["code_verifier"])));
         if (open is not { } given || (asked["code"], challenge, asked["redirect_uri"], asked["client_id"]) != (given.Code, given.Challenge, given.Redirect, Client))
         {
@@ -111,11 +143,19 @@ sealed class SignInAuthority : IAsyncDisposable
             return Json(400, new { error = "invalid_grant", error_description = "The code is not for this verifier." });
         }
         open = null;
-        var now = TimeProvider.System.GetUtcNow().ToUnixTimeSeconds();
-        var claims = new { iss = Issuer, aud = "cowork", sub = "ann", org_id = "acme", roles = new[] { "member" }, iat = now, exp = now + 300 };
-        var token = Signed.Compact(JsonSerializer.Serialize(new { alg = "ES256", typ = "at+jwt", kid = KeyId }), JsonSerializer.Serialize(claims), key, HashAlgorithmName.SHA256);
-        return Json(200, new { access_token = token, token_type = "Bearer", expires_in = 300 });
+        return Grant();
     }
+
+    string Grant()
+    {
+        var now = TimeProvider.System.GetUtcNow().ToUnixTimeSeconds();
+        var claims = new { iss = Issuer, aud = "cowork", sub = "ann", org_id = "acme", roles = Roles, iat = now, exp = now + 300 };
+        var token = Signed.Compact(JsonSerializer.Serialize(new { alg = "ES256", typ = "at+jwt", kid = KeyId }), JsonSerializer.Serialize(claims), key, HashAlgorithmName.SHA256);
+        refresh = Refreshes ? Convert.ToHexString(RandomNumberGenerator.GetBytes(16)) : null;
+        return Json(200, new { access_token = token, token_type = "Bearer", expires_in = 300, refresh_token = refresh, id_token = "of-ann" });
+    }
+
+    static string To(string address) => $"HTTP/1.1 302 Found\r\nLocation: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
     static string Json(int status, object value)
     {

@@ -143,7 +143,7 @@ async function problemOf(response) {
     return new ApiError(
         response.status, problem.code ?? problem.error?.code ?? "error", problem.detail ?? problem.error?.message ?? problem.title ?? `The host answered ${response.status}.`,
         Number(response.headers.get("retry-after")) || null,
-        Object.entries(problem.errors ?? problem.error?.errors ?? {}).flatMap(([place, texts]) => [texts].flat().map(text => [place, String(text)])));
+        Object.entries(problem.errors ?? problem.error?.details?.errors ?? {}).flatMap(([place, texts]) => [texts].flat().map(text => [place, String(text)])));
 }
 
 export async function get(where, query, signal) {
