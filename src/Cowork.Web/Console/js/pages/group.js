@@ -161,7 +161,8 @@ export default async function page({ root, signal, params, query, title }) {
             }
         },
         when: event => event.session_id === session, every: 5_000, signal, gap: 150,
-        fail: error => replace(none, h("div.pad", fault(error, () => messages.refresh()))),
+        // That there is no such group is said above.
+        fail: error => error.status === 404 || replace(none, h("div.pad", fault(error, () => messages.refresh()))),
         show: page => {
             take(page.messages);
             earlier.classList.toggle("hidden", !(first > 1));
