@@ -48,6 +48,23 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
+    public async Task Runs_that_is_left_open_at_its_top_does_not_grow_with_each_run()
+    {
+        var host = await browsed.Started;
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "runs");
+        await tab.Page.SetViewportSizeAsync(1440, 400);
+        var last = "";
+        for (var i = 0; i < 14; i++)
+        {
+            var session = await host.Http.NewSession();
+            var runs = await Task.WhenAll(Enumerable.Range(0, 12).Select(n => host.Http.Turn(session, $"/say {n}")));
+            last = runs[^1].Is(200)["run_id"];
+        }
+        await tab[$"tbody a[href$='{last}']"].First.WaitForAsync();
+        Assert.InRange(await tab["tbody tr"].CountAsync(), 50, 159);
+    }
+
+    [Fact]
     public async Task A_row_of_a_further_page_goes_when_the_filter_is_not_for_it_any_more()
     {
         var host = await browsed.Started;

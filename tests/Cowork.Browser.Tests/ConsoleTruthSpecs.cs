@@ -1,3 +1,5 @@
+using System.Text.RegularExpressions;
+
 namespace Cowork.Browser.Tests;
 
 /// <summary>What pages say holds: a part is not shown as the whole, and what is not so any more is not said any more.</summary>
@@ -82,7 +84,7 @@ public sealed class ConsoleTruthSpecs(Chromium chromium, BrowsedHost browsed)
             var lines = await tab["main .empty pre"].First.InnerTextAsync();
             foreach (var line in lines.Split('\n'))
             {
-                var parts = System.Text.RegularExpressions.Regex.Match(line, "^curl -s -X POST '([^']+)' -H 'content-type: application/json' -d '([^']+)'$");
+                var parts = Regex.Match(line, "^curl -s -X POST '([^']+)' -H 'content-type: application/json' -d '([^']+)'$");
                 Assert.True(parts.Success, line);
                 var answer = await host.Http.Post(new Uri(parts.Groups[1].Value).PathAndQuery, parts.Groups[2].Value);
                 Assert.True((int)answer.Status is 200 or 201 or 202 || answer["code"] == "session_exists", $"{line}: {answer.Text}");
