@@ -7,7 +7,6 @@ import { setQuery, to } from "../router.js";
 import { me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { badge, mark, tag } from "../ui/badge.js";
-import { totalOf } from "../ui/behind.js";
 import { digest, id } from "../ui/copy.js";
 import { confirm, dialog } from "../ui/dialog.js";
 import { fault } from "../ui/empty.js";
@@ -144,7 +143,7 @@ export default async function page({ root, signal, query }) {
         show: answer => {
             const { dead_letters: rows } = answer;
             letters = rows;
-            total = totalOf(answer);
+            ({ total } = answer);
             say(notes.letters, total === 0 ? "" : total === 1 ? "one job was given up" : `${whole(total)} jobs were given up`);
             replayAll.classList.toggle("hidden", !mayMend || rows.length < 2);
             drawLetters();

@@ -39,13 +39,10 @@ export function standing(place, name, signal) {
 export function ailing(place, signal) {
     const mayLook = me.may("listDeadLetters");
     resource({
-        load: async s => ({ parked: await parkedNow(s), total: mayLook ? totalOf(await get("/engine/dead-letters", {}, s)) : 0 }), every: Every, signal,
+        load: async s => ({ parked: await parkedNow(s), total: mayLook ? (await get("/engine/dead-letters", {}, s)).total : 0 }), every: Every, signal,
         show: ({ parked, total }) => replace(place, (parked.length > 0 || total > 0) && h("p.note.bad.section", { role: "status" },
             parked.length > 0 && [h("b", parked.length === 1 ? "A projection is parked: " : `${whole(parked.length)} projections are parked: `),
                 `${parked.join(", ")}. What they feed is as old as that. `],
             total > 0 && h("b", total === 1 ? "One job was given up. " : `${whole(total)} jobs were given up. `), mayLook && h("a", { href: to("health") }, "Health"))),
     });
 }
-
-// Of GET /engine/dead-letters, which lists the newest 1 000.
-export const totalOf = ({ total, dead_letters: rows }) => total ?? rows.length;
