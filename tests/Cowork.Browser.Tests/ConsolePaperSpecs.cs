@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 using Microsoft.Playwright;
 
 namespace Cowork.Browser.Tests;
@@ -99,15 +97,8 @@ public sealed class ConsolePaperSpecs(Chromium chromium, BrowsedHost browsed)
         var session = await host.Http.NewSession();
         object Shown(string html) => new { output_type = "display_data", metadata = new { }, data = new Dictionary<string, string> { ["text/html"] = html } };
         var rows = string.Concat(Enumerable.Repeat("<tr><td onclick=\"alert(1)\">cell</td></tr>", 12));
-        var outputs = new[] { Shown("one word"), Shown($"<table>{rows}</table>"), Shown($"<h1 style=\"color: navy\">{string.Concat(Enumerable.Repeat("<p>long", 400))}") };
-        var notebook = new
-        {
-            nbformat = 4,
-            nbformat_minor = 5,
-            metadata = new { },
-            cells = new object[] { new { cell_type = "code", id = "a", source = "show()", execution_count = 1, metadata = new { }, outputs } },
-        };
-        var pad = (await host.Http.Post("/api/v1/scratchpads/import", JsonSerializer.Serialize(new { conversation_id = session, notebook }))).Is(201)["id"];
+        var pad = await ConsoleScratchpadSpecs.Imported(
+            host, session, Shown("one word"), Shown($"<table>{rows}</table>"), Shown($"<h1 style=\"color: navy\">{string.Concat(Enumerable.Repeat("<p>long", 400))}"));
         await using var tab = await ConsoleTab.Open(
             chromium, host.Url, $"scratchpads/{pad}", prepare: page => page.EmulateMediaAsync(new() { ColorScheme = ColorScheme.Dark }));
         tab.Expected = "Blocked script execution";

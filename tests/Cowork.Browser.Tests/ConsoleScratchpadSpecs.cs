@@ -48,14 +48,7 @@ public sealed class ConsoleScratchpadSpecs(Chromium chromium, BrowsedHost browse
             Shown(("text/markdown", "**two** of [them](javascript:alert(2))")),
             Shown(("application/json", new { north = 12 })),
         };
-        var notebook = new
-        {
-            nbformat = 4,
-            nbformat_minor = 5,
-            metadata = new { },
-            cells = new object[] { new { cell_type = "code", id = "a", source = "show()", execution_count = 1, metadata = new { }, outputs } },
-        };
-        var pad = (await host.Http.Post("/api/v1/scratchpads/import", JsonSerializer.Serialize(new { conversation_id = session, notebook }))).Is(201)["id"];
+        var pad = await Imported(host, session, outputs);
         await using var tab = await ConsoleTab.Open(chromium, host.Url, $"scratchpads/{pad}");
         tab.Expected = "Blocked script execution";
         await tab.Page.FrameLocator("iframe.preview-frame").FrameLocator("iframe").GetByText("Means").WaitForAsync();
@@ -68,6 +61,19 @@ public sealed class ConsoleScratchpadSpecs(Chromium chromium, BrowsedHost browse
         await tab.IsForEverybody();
         var saved = await tab.Page.RunAndWaitForDownloadAsync(() => tab["button >> text=Notebook"].ClickAsync());
         Assert.Equal($"{pad}.ipynb", saved.SuggestedFilename);
+    }
+
+    /// <summary>A scratchpad with one cell that was executed elsewhere and came to these outputs.</summary>
+    internal static async Task<string> Imported(LiveHost host, string session, params object[] outputs)
+    {
+        var notebook = new
+        {
+            nbformat = 4,
+            nbformat_minor = 5,
+            metadata = new { },
+            cells = new object[] { new { cell_type = "code", id = "a", source = "show()", execution_count = 1, metadata = new { }, outputs } },
+        };
+        return (await host.Http.Post("/api/v1/scratchpads/import", JsonSerializer.Serialize(new { conversation_id = session, notebook }))).Is(201)["id"];
     }
 
     static async Task<string> Pad(LiveHost host, string session, string title, params object[] cells) =>
