@@ -38,6 +38,7 @@ static class ConsoleEndpoints
                     there.EndSessionEndpoint?.AbsoluteUri)
                 : null;
         }
-        return JsonResult.Of(200, new ConsoleConfig(settings.TokenMode ? "token" : "none", oidc, isAway && oidc is null), Endpoints.Operations.OperationsJson.Answers.ConsoleConfig);
+        return JsonResult.Of(
+            200, new ConsoleConfig(settings.TokenMode ? "token" : "none", oidc, isAway && oidc is null), Endpoints.Operations.OperationsJson.Answers.ConsoleConfig);
     }
 }
