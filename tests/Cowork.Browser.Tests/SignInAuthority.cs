@@ -91,7 +91,11 @@ sealed class SignInAuthority : IAsyncDisposable
     {
         "/.well-known/openid-configuration" => Json(200, new
         {
-            issuer = Issuer, jwks_uri = $"{Issuer}/jwks", authorization_endpoint = $"{Issuer}/authorize", token_endpoint = $"{Issuer}/token", end_session_endpoint = $"{Issuer}/logout",
+            issuer = Issuer,
+            jwks_uri = $"{Issuer}/jwks",
+            authorization_endpoint = $"{Issuer}/authorize",
+            token_endpoint = $"{Issuer}/token",
+            end_session_endpoint = $"{Issuer}/logout",
         }),
         "/jwks" => Json(200, new { keys = new[] { PublicKey() } }),
         "/authorize" => Authorize(QueryHelpers.ParseQuery(target.Query).ToDictionary(pair => pair.Key, pair => pair.Value.ToString())),
