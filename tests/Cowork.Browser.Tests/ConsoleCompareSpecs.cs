@@ -10,9 +10,14 @@ public sealed class ConsoleCompareSpecs(Chromium chromium, BrowsedHost browsed)
     {
         var (host, session) = await Begun();
         var left = await Written(host, session, "nine");
-        var right = await Written(host, session, "ten");
+        // The second run remembers the first, once the index of memories has come to it.
+        string right;
+        do
+        {
+            right = await Written(host, session, "ten");
+        }
+        while (!(await host.Http.Get($"/runs/diff?left={left}&right={right}")).Is(200).Text.Contains("\"differs\":\"memories\"", StringComparison.Ordinal));
         await using var tab = await ConsoleTab.Open(chromium, host.Url, $"compare?left={left}&right={right}");
-        // The second run remembers the first.
         await tab.Shows("Here they part");
         await tab["text=Other memories were found. >> visible=true"].First.WaitForAsync();
         Assert.Equal(["recall memory", "offline", "write_file", "offline"], await tab[".cmp-row .cmp-side-cell:nth-child(2) b"].AllInnerTextsAsync());
