@@ -89,6 +89,7 @@ async function send(method, where, { query, body, form, signal, headers, key, at
         const before = unanswered.get(place);
         sent["idempotency-key"] = key ?? (before?.said === said && Date.now() - before.at < WishKept ? before.key : newKey());
     }
+    const wish = () => sent["idempotency-key"] && unanswered.set(place, { said, key: sent["idempotency-key"], at: Date.now() });
     for (let isAgain = false; ; isAgain = true) {
         if (!atDoor && await returning === "other") {
             throw new DOMException("Somebody else is signed in.", "AbortError");
@@ -105,7 +106,7 @@ async function send(method, where, { query, body, form, signal, headers, key, at
             if (error.name === "AbortError") {
                 throw error;
             }
-            sent["idempotency-key"] && unanswered.set(place, { said, key: sent["idempotency-key"], at: Date.now() });
+            wish();
             throw new ApiError(0, "unreachable", "The host does not answer.");
         }
         if (response.ok) {
@@ -113,10 +114,9 @@ async function send(method, where, { query, body, form, signal, headers, key, at
             return response;
         }
         const failed = await problemOf(response);
-        if (sent["idempotency-key"] && (failed.isAway || failed.code === "idempotency_in_flight")) {
-            unanswered.set(place, { said, key: sent["idempotency-key"], at: Date.now() });
-        } else {
-            unanswered.delete(place);
+        unanswered.delete(place);
+        if (failed.isAway || failed.code === "idempotency_in_flight") {
+            wish();
         }
         if (response.status === 403) {
             onForbidden();

@@ -110,7 +110,7 @@ function whyOf(why, isOfAuthority) {
         : `The host knows this token, and does not let it in: ${why.message} (${why.code})`;
 }
 
-// When the stay ends: {at, life, isRenewed}; null: it does not, as far as this page knows. isRenewed: the authority gives another token by itself.
+// When the stay ends: {at, isOfAuthority, isRenewed, renewAt}; null: it does not, as far as this page knows. isRenewed: the authority gives another token by itself.
 export function endOfStay(me) {
     const at = grant?.until ?? (me.expires_at ? Date.parse(me.expires_at) : null);
     return at === null ? null : { at, isOfAuthority: grant !== null, isRenewed: Boolean(grant?.refresh), renewAt: grant ? at - Math.min(RenewBefore, (at - grant.at) / 3) : at };

@@ -175,6 +175,12 @@ function take(run, event) {
     run.edge = now;
 }
 
+// Characters that an event's preview of a text has at most; it is cut before a character of two.
+export const PreviewMax = 2_000;
+
+// Whether a preview may be the beginning of something longer.
+export const isCut = preview => typeof preview === "string" && preview.length >= PreviewMax - 1;
+
 // The word for how a step came out: a policy denies, a person rejects.
 export function verdictOf({ state, decision }) {
     return state === "waiting" || state === "decided" ? "pending" : state === "denied" ? decision?.outcome ?? "deny" : state;

@@ -4,6 +4,7 @@ import { h, replace } from "../dom.js";
 import { age, left, shortId, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
+import { isCut } from "../run-steps.js";
 import { isOfApproval, me, resource } from "../store.js";
 import { badge, mark } from "../ui/badge.js";
 import { block, digest } from "../ui/copy.js";
@@ -31,8 +32,6 @@ export async function waitingCalls(ask, signal) {
     }
 }
 
-// What events show of a result is cut at 2 000 characters, and before a character of two.
-const ShownWhole = 1_999;
 // Tools that change no file.
 const Reading = new Set(["read_file", "list_files", "search_files", "recall", "remember", "query_connector"]);
 
@@ -224,7 +223,7 @@ function knownContent(events, file) {
         } else if (call?.name === "read_file" && isOfFile) {
             const { content_preview: text } = payload;
             const isPart = (call.input.offset ?? 1) !== 1 || (call.input.limit ?? null) !== null;
-            return !isPart && typeof text === "string" && text.length < ShownWhole ? text : null;
+            return !isPart && typeof text === "string" && !isCut(text) ? text : null;
         } else if (call?.name !== "write_file" && !Reading.has(call?.name)) {
             return null;
         }

@@ -142,8 +142,7 @@ export default async function page({ root, signal, query }) {
         load: s => get("/engine/dead-letters", {}, s),
         show: answer => {
             const { dead_letters: rows } = answer;
-            letters = rows;
-            ({ total } = answer);
+            [letters, total] = [rows, answer.total];
             say(notes.letters, total === 0 ? "" : total === 1 ? "one job was given up" : `${whole(total)} jobs were given up`);
             replayAll.classList.toggle("hidden", !mayMend || rows.length < 2);
             drawLetters();

@@ -1,14 +1,11 @@
 // A run on paper, as an auditor keeps it: all of its steps with what went in and came out, all of its events with their hashes, and what was verified.
 import { h } from "../dom.js";
 import { bytes, cost, duration, paperTime, utc, whole } from "../format.js";
-import { verdictOf } from "../run-steps.js";
+import { isCut, PreviewMax, verdictOf } from "../run-steps.js";
 import { me } from "../store.js";
 import { wholeJson } from "../text.js";
 import { badge, mark } from "../ui/badge.js";
 import { reply } from "../ui/reply.js";
-
-// Characters of an output that the feed has.
-const PreviewMax = 2_000;
 
 // run: as foldRun() made it of the first events; figures: as figuresOf() made them; verdict: what the verifier said, an element; proof: {at}, when it said so, or null;
 // wholes: outputs that the feed has the beginnings of, by the hash of their event.
@@ -78,9 +75,5 @@ function outputOf(result, event, wholes) {
     const known = wholes.get(event?.hash);
     const text = known ?? result.content_preview ?? result.content ?? "";
     return [h("pre.text", typeof text === "string" ? text : wholeJson(text) ?? "(too deep to be written)"),
-        known === undefined && isCut(result) && h("p.muted", `These are the first ${whole(PreviewMax)} characters. “Print” on the run's page, or Verify before it, puts the whole here.`)];
-}
-
-export function isCut({ content_preview: text }) {
-    return typeof text === "string" && text.length >= PreviewMax - 1;
+        known === undefined && isCut(result.content_preview) && h("p.muted", `These are the first ${whole(PreviewMax)} characters. “Print” on the run's page, or Verify before it, puts the whole here.`)];
 }

@@ -5,7 +5,7 @@ import { age, bytes, cost, duration, isToday, roughly, shortHash, time, timeText
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
-import { axisOf, foldRun, verdictOf } from "../run-steps.js";
+import { axisOf, foldRun, isCut, verdictOf } from "../run-steps.js";
 import { me, resource } from "../store.js";
 import { brief, briefJson, wholeJson } from "../text.js";
 import { badge, kindOf, mark, tag } from "../ui/badge.js";
@@ -20,7 +20,7 @@ import { toast } from "../ui/toast.js";
 import { mountVerify } from "../verify/run.js";
 import { decide } from "./approvals.js";
 import { figuresOf } from "./run-figures.js";
-import { isCut, sheetOf } from "./run-print.js";
+import { sheetOf } from "./run-print.js";
 
 const Page = 1_000;
 // What stands in the place of a text that was erased.
@@ -529,10 +529,9 @@ export default async function page({ root, signal, params, query, title }) {
     function output(step, result) {
         const text = result.content_preview ?? result.content ?? "";
         const whole = h("div");
-        const isCut = typeof text === "string" && text.length >= 2_000;
         replace(whole, block(asText(text), { label: "Output" }));
         return [h("div.code-head", h("h3", result.is_error ? "Output (an error)" : "Output"), h("span.actions",
-            isCut && h("button.quiet", { type: "button", title: "Asks for the run's bundle, which the audit trail records", on: { click: async event => {
+            isCut(text) && h("button.quiet", { type: "button", title: "Asks for the run's bundle, which the audit trail records", on: { click: async event => {
                 event.currentTarget.disabled = true;
                 try {
                     const bundle = await getExact(path`/runs/${run}/trace`, {}, signal);
@@ -648,7 +647,7 @@ export default async function page({ root, signal, params, query, title }) {
     // The outputs in full, of which the bundle is asked for once.
     async function print() {
         try {
-            if (now.steps.some(({ result, events: of }) => result && isCut(result) && !wholes.has(of.findLast(event => event.type === "tool_result")?.hash))) {
+            if (now.steps.some(({ result, events: of }) => result && isCut(result.content_preview) && !wholes.has(of.findLast(event => event.type === "tool_result")?.hash))) {
                 const bundle = await getExact(path`/runs/${run}/trace`, {}, signal);
                 for (const each of bundle.events) {
                     const content = each.data?.content ?? each.payload?.content;
