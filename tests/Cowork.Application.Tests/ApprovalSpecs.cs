@@ -87,12 +87,7 @@ public sealed class ApprovalSpecs : IDisposable
         var claim = new Claim(RunHarness.Org, ApprovalExpiry.JobKind, approval.Value, 1);
         // Too early, by another clock: it does not ask the database again and again.
         var early = host.Expiry.Run(claim, default);
-        var since = TimeProvider.System.GetTimestamp();
-        while (bench.Clock.Waiting == 0)
-        {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Limit, "It does not wait.");
-            await Task.Delay(1);
-        }
+        await Patience.Until(() => bench.Clock.Waiting > 0);
         bench.Clock.Advance(TimeSpan.FromMilliseconds(999));
         Assert.False(early.IsCompleted);
         bench.Clock.Advance(TimeSpan.FromMilliseconds(1));

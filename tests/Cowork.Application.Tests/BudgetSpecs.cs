@@ -88,9 +88,9 @@ public sealed class BudgetSpecs
         }
         using var stop = new CancellationTokenSource(Patience.Limit);
         var working = all.Select(host => host.Work(stop.Token)).ToList();
-        await Until(() => bench.Engine.Jobs.Count == model.Asked && model.Asked == 10);
+        await Patience.Until(() => bench.Engine.Jobs.Count == model.Asked && model.Asked == 10);
         reserved.SetResult();
-        await Until(() => bench.Engine.Jobs.Count == 0);
+        await Patience.Until(() => bench.Engine.Jobs.Count == 0);
         await stop.CancelAsync();
         await Task.WhenAll(working.Select(work => work.ContinueWith(_ => { }, TaskScheduler.Default)));
         var rows = new List<RunRow>();
@@ -181,11 +181,13 @@ public sealed class BudgetSpecs
         var run = await host.Send("s", "go");
         using var stop = new CancellationTokenSource(Patience.Limit);
         var working = host.Work(stop.Token);
-        await Until(() =>
-        {
-            bench.Clock.Advance(TimeSpan.FromMilliseconds(1));
-            return bench.Engine.Jobs.Count == 0;
-        });
+        await Patience.Until(
+            () =>
+            {
+                bench.Clock.Advance(TimeSpan.FromMilliseconds(1));
+                return bench.Engine.Jobs.Count == 0;
+            },
+            "the run has ended", pause: 1);
         await stop.CancelAsync();
         await working.ContinueWith(_ => { }, TaskScheduler.Default);
         Assert.Equal(
@@ -209,7 +211,7 @@ public sealed class BudgetSpecs
         var working = host.Work(stop.Token);
         await called.Task;
         await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default);
-        await Until(() => bench.Engine.Jobs.Count == 0);
+        await Patience.Until(() => bench.Engine.Jobs.Count == 0);
         await stop.CancelAsync();
         await working.ContinueWith(_ => { }, TaskScheduler.Default);
         Assert.Single((await RunEvents(run)).OfType<RunEvent.RunCancelled>());
@@ -332,14 +334,4 @@ public sealed class BudgetSpecs
 
     async Task<List<Event>> RunEvents(RunKey run) =>
         [.. (await bench.Engine.Load(RunHarness.Org, Run.Aggregate.Stream(run), 0, int.MaxValue, default)).Events.Select(e => e.Event)];
-
-    static async Task Until(Func<bool> holds)
-    {
-        var since = TimeProvider.System.GetTimestamp();
-        while (!holds())
-        {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Limit, "It never came true.");
-            await Task.Delay(1);
-        }
-    }
 }

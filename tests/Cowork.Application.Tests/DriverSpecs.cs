@@ -40,7 +40,7 @@ public sealed class DriverSpecs : IDisposable
             }
         };
         var run = await host.Send("s", "go\nwrite_file {\"path\":\"report.md\",\"content\":\"hello\"}");
-        await Until(async () => (await bench.Story($"run-{run.Value}"))[^1] == "run_completed", bench);
+        await Patience.Until(async () => (await bench.Story($"run-{run.Value}"))[^1] == "run_completed", () => JobsOf(bench));
         Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
         await stopping.CancelAsync();
         await working;
@@ -104,7 +104,7 @@ public sealed class DriverSpecs : IDisposable
         await host.OpenSession("s");
         var run = await host.Send("s", "go");
         var driving = host.DriveOne();
-        await Until(async () => (await bench.Story($"run-{run.Value}"))[^1] == "output_delta", bench);
+        await Patience.Until(async () => (await bench.Story($"run-{run.Value}"))[^1] == "output_delta", () => JobsOf(bench));
         bench.Clock.Set(-TimeSpan.FromMinutes(1));
         // The run's time is measured out, and by the time of day a minute of it is left.
         bench.Clock.Advance(RunLimits.Default.Time + TimeSpan.FromMilliseconds(1));
@@ -113,15 +113,7 @@ public sealed class DriverSpecs : IDisposable
         Assert.Equal("limit_time", (await Events(bench, run)).OfType<RunFailed>().Single().Error.Code);
     }
 
-    static async Task Until(Func<Task<bool>> holds, RunHarness bench)
-    {
-        var since = TimeProvider.System.GetTimestamp();
-        while (!await holds())
-        {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < Deadline, $"It never came true. Jobs: {string.Join(", ", bench.Engine.Jobs)}");
-            await Task.Delay(1);
-        }
-    }
+    static string JobsOf(RunHarness bench) => $"Jobs: {string.Join(", ", bench.Engine.Jobs)}";
 
     static async Task<IEnumerable<Event>> Events(RunHarness bench, RunKey run) =>
         (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default)).Events.Select(e => e.Event);

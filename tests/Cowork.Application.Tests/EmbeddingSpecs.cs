@@ -85,7 +85,7 @@ public sealed class EmbeddingSpecs : IAsyncDisposable
         var vectors = new VectorsInMemory();
         vectors.Add("o", "grant:/a", 200);
         const string Told = "A chunk of the context gets no vector, and is found by full text: The model \"spec\" answered 400: I do not like it.";
-        await Until(vectors, () => vectors.Held == 199 && log.All.Contains(Told));
+        await Embed(vectors, () => vectors.Held == 199 && log.All.Contains(Told));
         Assert.InRange(server.Requests, 4, 20);
     }
 
@@ -95,12 +95,12 @@ public sealed class EmbeddingSpecs : IAsyncDisposable
         server.Break(401, "{}");
         var vectors = new VectorsInMemory();
         vectors.Add("o", "grant:/a", 200);
-        await Until(vectors, () => log.All.Any(line => line.StartsWith("Chunks of the context get no vectors for now", StringComparison.Ordinal)), async embedded =>
+        await Embed(vectors, () => log.All.Any(line => line.StartsWith("Chunks of the context get no vectors for now", StringComparison.Ordinal)), async embedded =>
         {
             Assert.InRange(server.Requests, 1, 8);
             server.Mend();
             embedded.Asked("o", "grant:/a");
-            await Wait(() => vectors.Held == 200);
+            await Patience.Until(() => vectors.Held == 200);
         });
     }
 
@@ -110,36 +110,27 @@ public sealed class EmbeddingSpecs : IAsyncDisposable
         var vectors = new VectorsInMemory();
         vectors.Add("o", "grant:/large", 640);
         vectors.Add("p", "grant:/small", 10);
-        await Until(vectors, () => vectors.Held == 650);
+        await Embed(vectors, () => vectors.Held == 650);
         // Two batches of the large one at the most are before the small one's.
         Assert.InRange(vectors.Puts.ToList().FindIndex(put => put == "p"), 0, 2);
         Assert.All(server.Asked, asked => Assert.InRange(asked.Body.GetProperty("input").GetArrayLength(), 1, 64));
     }
 
-    async Task Until(VectorsInMemory vectors, Func<bool> holds, Func<ContextVectors, Task>? then = null)
+    /// <summary>Chunks get vectors until something holds, and while what comes then is done.</summary>
+    async Task Embed(VectorsInMemory vectors, Func<bool> until, Func<ContextVectors, Task>? then = null)
     {
         using var stop = new CancellationTokenSource();
         using var embedded = new ContextVectors(vectors, new(Settings, TimeProvider.System), TimeProvider.System, log);
         var running = embedded.Run(stop.Token);
         try
         {
-            await Wait(holds);
+            await Patience.Until(until, () => string.Join('\n', log.All), "what the vectors are made for");
             await (then?.Invoke(embedded) ?? Task.CompletedTask);
         }
         finally
         {
             await stop.CancelAsync();
             await running;
-        }
-    }
-
-    static async Task Wait(Func<bool> holds)
-    {
-        var since = TimeProvider.System.GetTimestamp();
-        while (!holds())
-        {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Limit, "It never came true.");
-            await Task.Delay(5, None);
         }
     }
 

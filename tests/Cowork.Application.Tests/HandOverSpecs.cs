@@ -21,7 +21,7 @@ public sealed class HandOverSpecs
             if (after && commit.Writes.Any(w => w.Events.Any(e => e.Event is RunEvent.RunCreated)))
             {
                 // The submitter stands here, between its commit and its knowing, for as long as the driver needs.
-                SpinWait.SpinUntil(() => bench.Engine.Jobs.Count == 0, Patience.Limit);
+                Assert.True(SpinWait.SpinUntil(() => bench.Engine.Jobs.Count == 0, Patience.Limit));
             }
         };
         var run = await Task.Run(() => host.Send("s", "hello"));
@@ -43,7 +43,7 @@ public sealed class HandOverSpecs
         second.Node.ClaimDue();
         using var stopping = new CancellationTokenSource();
         var working = Task.Run(() => second.Work(stopping.Token));
-        Assert.True(SpinWait.SpinUntil(() => bench.Engine.Jobs.Count == 0, Patience.Limit));
+        await Patience.Until(() => bench.Engine.Jobs.Count == 0);
         Assert.Equal("run_completed", (await bench.Story($"run-{run.Value}"))[^1]);
         Assert.Equal(["session_created", "run_queued", "run_dequeued"], await bench.Story("session-s"));
         await stopping.CancelAsync();

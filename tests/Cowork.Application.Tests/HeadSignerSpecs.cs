@@ -99,7 +99,7 @@ public sealed class HeadSignerSpecs
         using var stop = new CancellationTokenSource();
         await Append(HeadSettings.EventsMax + 500);
         var running = Task.WhenAll(host.Signer.Run(stop.Token), host.Tree.Run(stop.Token));
-        await Eventually(async () => await host.Heads.Latest(None) is not null);
+        await Patience.Until(async () => await host.Heads.Latest(None) is not null);
         Assert.InRange((await host.Heads.Latest(None))!.Head.TreeSize, 1, HeadSettings.EventsMax + 500);
         await stop.CancelAsync();
         await running;
@@ -205,7 +205,7 @@ public sealed class HeadSignerSpecs
     {
         for (var passed = TimeSpan.Zero; passed < time; passed += TimeSpan.FromSeconds(1))
         {
-            await Eventually(() => Task.FromResult(clock.IsWaiting(TimeSpan.FromSeconds(1))));
+            await Patience.Until(() => clock.IsWaiting(TimeSpan.FromSeconds(1)));
             clock.Advance(TimeSpan.FromSeconds(1));
             host.Tree.OthersWrote();
             await Task.Yield();
@@ -215,15 +215,5 @@ public sealed class HeadSignerSpecs
             }
         }
         return (await host.Heads.Latest(None))?.Number >= heads;
-    }
-
-    static async Task Eventually(Func<Task<bool>> condition)
-    {
-        var until = Environment.TickCount64 + 30_000;
-        while (!await condition())
-        {
-            Assert.True(Environment.TickCount64 < until, "Not within 30 s.");
-            await Task.Yield();
-        }
     }
 }

@@ -57,15 +57,16 @@ public sealed class LimitSpecs
         var run = await host.Send("s", message);
         using var stop = new CancellationTokenSource();
         var working = host.Work(stop.Token);
-        var until = Environment.TickCount64 + 20_000;
-        RunRow row;
-        while (!(row = Runs.Model.Read((await ((Storage.IRows)bench.Engine).Get(RunHarness.Org, Runs.Model.Table, run.Value, default))!.Json.Span)).HasEnded)
-        {
-            Assert.True(Environment.TickCount64 < until, $"It is still {row.Status}.");
-            // Leaps shorter than a lease: the host lives.
-            goesOn?.Advance(TimeSpan.FromMinutes(1));
-            await Task.Delay(1);
-        }
+        async Task<RunRow> Now() => Runs.Model.Read((await ((Storage.IRows)bench.Engine).Get(RunHarness.Org, Runs.Model.Table, run.Value, default))!.Json.Span);
+        var row = await Now();
+        await Patience.Until(
+            async () =>
+            {
+                // Leaps shorter than a lease: the host lives.
+                goesOn?.Advance(TimeSpan.FromMinutes(1));
+                return (row = await Now()).HasEnded;
+            },
+            () => $"It is still {row.Status}.", "the run has ended", pause: 1);
         await stop.CancelAsync();
         await working;
         return row;

@@ -142,12 +142,13 @@ public sealed class MetricsSpecs
         bench.Engine.FailPoint = null;
         var second = bench.AddHost("n2");
         var working = second.Work(stop.Token);
-        for (var deadline = Environment.TickCount64 + 30_000; bench.Engine.Jobs.Count > 0;)
-        {
-            Assert.True(Environment.TickCount64 < deadline, "The runs have not ended.");
-            bench.Clock.Advance(TimeSpan.FromMilliseconds(500));
-            await Task.Delay(5);
-        }
+        await Patience.Until(
+            () =>
+            {
+                bench.Clock.Advance(TimeSpan.FromMilliseconds(500));
+                return bench.Engine.Jobs.Count == 0;
+            },
+            () => string.Join(", ", bench.Engine.Jobs), "the runs have ended", pause: 5);
         var of = await Of(bench);
         Assert.Equal((5L, new StatusCounts(0, 0, 0, 5, 0, 0), 5L, 5L), (of.Runs, of.Statuses, of.Queue.Count, of.Execution.Count));
         Assert.Null(await ((IRows)bench.Engine).FindDifference(Metrics.Model, default));

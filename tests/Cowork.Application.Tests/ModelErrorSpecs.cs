@@ -259,7 +259,7 @@ public sealed class ModelErrorSpecs
         var asking = Collect();
         for (var beats = 1; !asking.IsCompleted; beats++)
         {
-            await Task.WhenAny(asking, sent.WaitAsync(TimeSpan.FromSeconds(5)));
+            await Task.WhenAny(asking, sent.WaitAsync(Patience.Limit));
             var read = begin.Length + (isContent ? beats : 0);
             while (!asking.IsCompleted && Volatile.Read(ref contents) < read)
             {

@@ -1,6 +1,7 @@
 using System.Text;
 
 using Cowork.Application.Models;
+using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 
@@ -11,9 +12,6 @@ namespace Cowork.Application.Tests;
 /// <summary>A provider that sends too much of anything is given up: what is read of it is bounded in bytes and in work, and a cancel is heard at once.</summary>
 public sealed class ModelFloodSpecs
 {
-    /// <summary>A run that hangs must not hang the suite.</summary>
-    static readonly TimeSpan Guard = TimeSpan.FromMinutes(2);
-
     static IEnumerable<byte[]> Repeat(string text, int times = int.MaxValue)
     {
         var bytes = Encoding.UTF8.GetBytes(text);
@@ -71,7 +69,7 @@ public sealed class ModelFloodSpecs
             {
                 // Only the end matters.
             }
-        }).WaitAsync(Guard, TimeProvider.System);
+        }).WaitAsync(Patience.Limit);
         TestContext.Current.TestOutputHelper?.WriteLine($"{flood}: {TimeProvider.System.GetElapsedTime(started).TotalMilliseconds:0} ms");
         Assert.Equal(ModelException.Failed, e.Code);
         Assert.Contains(words, e.Message, StringComparison.Ordinal);
@@ -95,7 +93,7 @@ public sealed class ModelFloodSpecs
         });
         await bench.Server.NextRequest();
         await cancel.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => reading.WaitAsync(Guard, TimeProvider.System));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => reading.WaitAsync(Patience.Limit));
     }
 
     /// <summary>A server that says id, name and one character of the arguments with each piece: whether they are whole is found out without parsing them each time.</summary>
@@ -130,7 +128,7 @@ public sealed class ModelFloodSpecs
             {
                 // Only the end matters.
             }
-        }).WaitAsync(Guard, TimeProvider.System);
+        }).WaitAsync(Patience.Limit);
         Assert.InRange(e.Message.Length, 1, 2_100);
     }
 }

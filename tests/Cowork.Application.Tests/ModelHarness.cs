@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -104,20 +106,23 @@ sealed class ModelHarness : IAsyncDisposable
     public Task<string> Text(Content content) => Harness.Blobs.Text(content, default).AsTask();
 
     /// <summary>Waits until something holds; the clock goes on by a step at each look.</summary>
-    public async Task Until(Func<Task<bool>> holds, TimeSpan step = default)
+    public async Task Until(Func<Task<bool>> holds, TimeSpan step = default, [CallerArgumentExpression(nameof(holds))] string what = "")
     {
-        var since = TimeProvider.System.GetTimestamp();
-        while (!await holds())
-        {
-            if (TimeProvider.System.GetElapsedTime(since) > Deadline)
+        var (passes, last) = (TimeSpan.Zero, "");
+        await Patience.Until(
+            async () =>
             {
-                var events = (await Harness.Engine.Feed(RunHarness.Org, null, 0, int.MaxValue, default)).Entries;
-                var last = string.Join(", ", events.TakeLast(6).Select(e => $"{e.Stream} {e.Type}"));
-                Assert.Fail($"It never came true. {Server.Asked.Count} requests; last events: {last}; jobs: {string.Join(", ", Harness.Engine.Jobs)}");
-            }
-            await Task.Delay(1);
-            Clock.Advance(step);
-        }
+                Clock.Advance(passes);
+                passes = step;
+                if (await holds())
+                {
+                    return true;
+                }
+                last = string.Join(", ", (await Harness.Engine.Feed(RunHarness.Org, null, 0, int.MaxValue, default)).Entries.TakeLast(6).Select(e => $"{e.Stream} {e.Type}"));
+                return false;
+            },
+            () => $"{Server.Asked.Count} requests; last events: {last}; jobs: {string.Join(", ", Harness.Engine.Jobs)}",
+            what, pause: 1);
     }
 
     public async ValueTask DisposeAsync()

@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 
@@ -335,7 +336,7 @@ public sealed class NotesSpecs
     /// <param name="notes">Takes the claims of notes instead; false: that was the last.</param>
     static async Task<bool> Work(RunHarness bench, RunHarness.Host host, Func<Claim, bool>? notes = null)
     {
-        using var idle = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var idle = new CancellationTokenSource(Patience.Limit);
         await foreach (var (claim, lost) in host.Node.Claims(idle.Token))
         {
             try

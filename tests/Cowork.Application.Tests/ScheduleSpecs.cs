@@ -447,12 +447,12 @@ public sealed class ScheduleSpecs
         Assert.Equal(
             ["fired 0", "skipped 60 to 315532620 missed x5258877", "caught up 315532680", "skipped 315532740 overlap", "skipped 315532800 overlap"], await Ledger());
         await Settle(host);
-        Tick();
+        await Tick();
         bench.Clock.Set(-decade);
         await Settle(host);
         Assert.Equal(5, (await Ledger()).Count);
-        Tick();
-        Assert.True(SpinWait.SpinUntil(() => host.Node.ClaimDue() > 0, Patience.Limit));
+        await Tick();
+        await Patience.Until(() => host.Node.ClaimDue() > 0);
         await Settle(host);
         Assert.Equal("replanned 315532860", (await Ledger())[^1]);
         for (var i = 0; i < 2; i++)
@@ -466,11 +466,11 @@ public sealed class ScheduleSpecs
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => watching);
 
         // The watch has looked, and waits again.
-        void Tick()
+        async Task Tick()
         {
-            Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1, Patience.Limit));
+            await Patience.Until(() => bench.Clock.Waiting == 1);
             bench.Clock.Advance(TimeSpan.FromSeconds(1));
-            Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1, Patience.Limit));
+            await Patience.Until(() => bench.Clock.Waiting == 1);
         }
     }
 
@@ -485,7 +485,7 @@ public sealed class ScheduleSpecs
         var next = bench.AddHost("n1");
         using var stopping = new CancellationTokenSource();
         var watching = next.Watch.Run(stopping.Token);
-        Assert.True(SpinWait.SpinUntil(() => next.Node.ClaimDue() > 0, Patience.Limit));
+        await Patience.Until(() => next.Node.ClaimDue() > 0);
         await Settle(next);
         Assert.StartsWith("replanned", (await Ledger())[^1], StringComparison.Ordinal);
         Assert.Equal(bench.Clock.GetUtcNow().AddHours(1), (await Row()).NextRunAt);
@@ -502,10 +502,10 @@ public sealed class ScheduleSpecs
         bench.Clock.Set(-TimeSpan.FromDays(365));
         using var stopping = new CancellationTokenSource();
         var watching = new ClockWatch(new OnceUnreadable(host.Node), host.Node, bench.Clock, NullLogger<ClockWatch>.Instance).Run(stopping.Token);
-        Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1 || watching.IsCompleted, Patience.Limit));
+        await Patience.Until(() => bench.Clock.Waiting == 1 || watching.IsCompleted);
         Assert.Equal(0, host.Node.ClaimDue());
         bench.Clock.Advance(TimeSpan.FromSeconds(1));
-        Assert.True(SpinWait.SpinUntil(() => host.Node.ClaimDue() > 0 || watching.IsCompleted, Patience.Limit));
+        await Patience.Until(() => host.Node.ClaimDue() > 0 || watching.IsCompleted);
         await stopping.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => watching);
         await Settle(host);

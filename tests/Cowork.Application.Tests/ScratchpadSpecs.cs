@@ -114,15 +114,6 @@ public sealed class ScratchpadSpecs : IDisposable
 
     Task<List<string>> Story() => harness.Story(Scratchpad.Aggregate.Stream(Pad));
 
-    static async Task Until(Func<Task<bool>> met)
-    {
-        using var timeout = new CancellationTokenSource(Patience.Limit);
-        while (!await met())
-        {
-            await Task.Delay(5, timeout.Token);
-        }
-    }
-
     /// <summary>A host works while the steps are done.</summary>
     static async Task While(RunHarness.Host host, Func<Task> steps)
     {
@@ -140,21 +131,21 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0, 1, 2);
-            await Until(async () => await Shown(host, 2) == "exception");
+            await Patience.Until(async () => await Shown(host, 2) == "exception");
             Assert.Equal(("", "1"), (await Shown(host, 0), await Shown(host, 1)));
             // The kernel is used again as long as it is there.
             await Queue(host, 1);
-            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 4);
+            await Patience.Until(async () => (await Story()).Count(e => e == "cell_completed") == 4);
             Assert.Single(kernels.Started);
-            await Until(async () =>
+            await Patience.Until(async () =>
             {
                 harness.Clock.Advance(TimeSpan.FromMinutes(1));
                 return (await Story())[^1] == "kernel_stopped";
             });
-            await Until(() => Task.FromResult(kernels.Started[0].Ended.IsCompleted && harness.Engine.Jobs.Count == 0));
+            await Patience.Until(() => kernels.Started[0].Ended.IsCompleted && harness.Engine.Jobs.Count == 0);
             // The next one gets another kernel.
             await Queue(host, 1);
-            await Until(async () => await Shown(host, 1) == "nothing");
+            await Patience.Until(async () => await Shown(host, 1) == "nothing");
             Assert.Equal(2, kernels.Started.Count);
         });
         var result = ((Scratchpad.Live)await State(host)).Cells[1].Result!;
@@ -170,9 +161,9 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0);
-            await Until(async () => await Shown(host, 0) == "");
+            await Patience.Until(async () => await Shown(host, 0) == "");
             await Queue(other, 1);
-            await Until(async () =>
+            await Patience.Until(async () =>
             {
                 harness.Clock.Advance(TimeSpan.FromMilliseconds(100));
                 return await Shown(other, 1) == "1";
@@ -188,10 +179,10 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0, 1, 2);
-            await Until(async () => ((Scratchpad.Live)await State(host)).IsRunning(Cells[1]) && (await Story()).Contains("cell_output"));
+            await Patience.Until(async () => ((Scratchpad.Live)await State(host)).IsRunning(Cells[1]) && (await Story()).Contains("cell_output"));
             Assert.Equal("cell_running", await Do(host, new ChangeCell(Pad, Cells[1], Content.Of("y"), null)));
             Assert.Null(await Do(other, new InterruptCell(Pad, Cells[1])));
-            await Until(async () =>
+            await Patience.Until(async () =>
             {
                 harness.Clock.Advance(TimeSpan.FromMilliseconds(100));
                 return await Shown(host, 2) == "1";
@@ -208,12 +199,12 @@ public sealed class ScratchpadSpecs : IDisposable
         {
             await Queue(host, 0, 1, 2);
             // The host works meanwhile: what is queued last may be in the log behind it.
-            await Until(async () => (await Story()).Contains("cell_output"));
+            await Patience.Until(async () => (await Story()).Contains("cell_output"));
             Assert.Null(await Do(host, new RestartKernel(Pad)));
-            await Until(async () => (await Story()).Contains("kernel_restarted"));
+            await Patience.Until(async () => (await Story()).Contains("kernel_restarted"));
             Assert.Equal(("kernel_restarted", "-"), (await Shown(host, 1), await Shown(host, 2)));
             await Queue(host, 2);
-            await Until(async () => await Shown(host, 2) == "nothing");
+            await Patience.Until(async () => await Shown(host, 2) == "nothing");
             Assert.Single(kernels.Started);
         });
     }
@@ -230,24 +221,24 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0, 1);
-            await Until(async () => await Shown(host, 1) == "1");
+            await Patience.Until(async () => await Shown(host, 1) == "1");
             kernels.Started[0].Lose("It was killed.");
-            await Until(async () => (await Story())[^1] == "kernel_lost");
+            await Patience.Until(async () => (await Story())[^1] == "kernel_lost");
             await Queue(host, 1, 1);
-            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 4);
+            await Patience.Until(async () => (await Story()).Count(e => e == "cell_completed") == 4);
             Assert.Equal("nothing", await Shown(host, 1));
             Assert.Equal([false, false, true, false], await Losses());
             Assert.Null(await Do(host, new RestartKernel(Pad)));
-            await Until(async () => (await Story())[^1] == "kernel_restarted");
+            await Patience.Until(async () => (await Story())[^1] == "kernel_restarted");
             await Queue(host, 1);
-            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 5);
-            await Until(async () =>
+            await Patience.Until(async () => (await Story()).Count(e => e == "cell_completed") == 5);
+            await Patience.Until(async () =>
             {
                 harness.Clock.Advance(TimeSpan.FromMinutes(1));
                 return (await Story())[^1] == "kernel_stopped";
             });
             await Queue(host, 1);
-            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 6);
+            await Patience.Until(async () => (await Story()).Count(e => e == "cell_completed") == 6);
             Assert.Equal([false, false, true, false, true, true], await Losses());
         });
     }
@@ -264,16 +255,16 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0, 1, 2);
-            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 3);
+            await Patience.Until(async () => (await Story()).Count(e => e == "cell_completed") == 3);
             Assert.Equal(["three", "two", ""], await Displayed());
             // Twice the same is no change.
             await Queue(host, 2);
-            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 4);
+            await Patience.Until(async () => (await Story()).Count(e => e == "cell_completed") == 4);
             Assert.Equal(1, (await Story()).Count(e => e == "cell_displays_updated"));
             // A cell that was edited displays nothing.
             Assert.Null(await Do(host, new ChangeCell(Pad, Cells[0], Content.Of("x"), null)));
             await Queue(host, 2);
-            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 5);
+            await Patience.Until(async () => (await Story()).Count(e => e == "cell_completed") == 5);
             Assert.Equal(["", "two", ""], await Displayed());
         });
     }
@@ -285,14 +276,14 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0, 1, 2);
-            await Until(async () => await Shown(host, 2) == "nothing");
+            await Patience.Until(async () => await Shown(host, 2) == "nothing");
             Assert.Equal("kernel_died", await Shown(host, 1));
             Assert.Equal(2, kernels.Started.Count);
             Assert.Contains("kernel_lost", await Story());
             // One that dies while nothing is executed is said to be lost, too.
             await kernels.Started[1].Die();
-            await Until(async () => (await Story())[^1] == "kernel_lost");
-            await Until(() => Task.FromResult(harness.Engine.Jobs.Count == 0));
+            await Patience.Until(async () => (await Story())[^1] == "kernel_lost");
+            await Patience.Until(() => harness.Engine.Jobs.Count == 0);
         });
     }
 
@@ -303,14 +294,14 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0);
-            await Until(async () => (await Story())[^1] == "cell_output");
+            await Patience.Until(async () => (await Story())[^1] == "cell_output");
             Assert.Null(await Do(host, new DeleteCell(Pad, Cells[0])));
             await Queue(host, 1);
-            await Until(async () => ((Scratchpad.Live)await State(host)).Cells.Single().Result is not null);
+            await Patience.Until(async () => ((Scratchpad.Live)await State(host)).Cells.Single().Result is not null);
             Assert.Single(kernels.Started);
             Assert.Null(await Do(host, new DeleteSession(Session)));
-            await Until(async () => await State(host) is Scratchpad.Deleted);
-            await Until(() => Task.FromResult(kernels.Started[0].Ended.IsCompleted && harness.Engine.Jobs.Count == 0));
+            await Patience.Until(async () => await State(host) is Scratchpad.Deleted);
+            await Patience.Until(() => kernels.Started[0].Ended.IsCompleted && harness.Engine.Jobs.Count == 0);
         });
     }
 
@@ -322,9 +313,9 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0, 1);
-            await Until(async () => await Shown(host, 1) == "kernel_unavailable");
+            await Patience.Until(async () => await Shown(host, 1) == "kernel_unavailable");
             Assert.Equal("Install bubblewrap.", ((Scratchpad.Live)await State(host)).Cells[0].Result!.Error!.Message);
-            await Until(() => Task.FromResult(harness.Engine.Jobs.Count == 0));
+            await Patience.Until(() => harness.Engine.Jobs.Count == 0);
         });
     }
 
@@ -335,7 +326,7 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 0, 1);
-            await Until(async () => await Shown(host, 1) != "-");
+            await Patience.Until(async () => await Shown(host, 1) != "-");
         });
         var artifact = Artifact.KeyOf(Session, $"{OutputRoot.Path}/report.md");
         Assert.Equal(["artifact_discovered"], await harness.Story(Artifact.Aggregate.Stream(artifact)));
@@ -351,9 +342,9 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             await Queue(host, 1, 0, 1);
-            await Until(async () => await Shown(host, 1) == "1");
+            await Patience.Until(async () => await Shown(host, 1) == "1");
             Assert.Null(await Do(host, new ReplayScratchpad(Pad, replay)));
-            await Until(async () => (await harness.Story(Scratchpad.Aggregate.Stream(replay)))[^1] == "kernel_stopped");
+            await Patience.Until(async () => (await harness.Story(Scratchpad.Aggregate.Stream(replay)))[^1] == "kernel_stopped");
         });
         Assert.Equal(2, kernels.Started.Count);
         var state = (Scratchpad.Live)await host.Commands.LatestState(RunHarness.Org, Scratchpad.Aggregate, replay, default);
@@ -443,13 +434,13 @@ public sealed class ScratchpadSpecs : IDisposable
         {
             var working = host.Work(dying.Token);
             await Queue(host, 0, 1);
-            await Until(async () => (await Story()).Contains("cell_output"));
+            await Patience.Until(async () => (await Story()).Contains("cell_output"));
             await dying.CancelAsync();
             await working;
         }
         var other = harness.AddHost("b");
         Assert.Null(await Do(other, new InterruptCell(Pad, Cells[0])));
-        await While(other, async () => await Until(async () => await Shown(other, 1) == "nothing"));
+        await While(other, async () => await Patience.Until(async () => await Shown(other, 1) == "nothing"));
         Assert.Equal("interrupted", await Shown(other, 0));
         Assert.Equal(1, (await Story()).Count(e => e == "kernel_lost"));
     }
@@ -471,7 +462,7 @@ public sealed class ScratchpadSpecs : IDisposable
             }
             foreach (var pad in pads)
             {
-                await Until(async () =>
+                await Patience.Until(async () =>
                 {
                     few.Clock.Advance(TimeSpan.FromMilliseconds(250));
                     host.Node.ClaimDue();
@@ -493,7 +484,7 @@ public sealed class ScratchpadSpecs : IDisposable
 
     async Task<Run.Ended> End(RunHarness.Host host, RunKey run)
     {
-        await Until(async () => await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, run, default) is Run.Ended);
+        await Patience.Until(async () => await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, run, default) is Run.Ended);
         return (Run.Ended)await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, run, default);
     }
 
@@ -552,7 +543,7 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             var asked = await Turn(host, "/tool scratchpad {\"action\":\"exec\",\"code\":\"x\",\"estimate_seconds\":91}");
-            await Until(async () => await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, asked, default) is Run.Suspended);
+            await Patience.Until(async () => await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, asked, default) is Run.Suspended);
             Assert.Empty(kernels.Started);
             Assert.Null(await Do(host, new InterruptCell(Pad, Cells[0])));
             Assert.Null(await Do(host, new CancelRun(asked, null)));
@@ -569,10 +560,10 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             var run = await Turn(host, "```python\nwait\n```");
-            await Until(async () => (await Story()).LastOrDefault() == "cell_output");
+            await Patience.Until(async () => (await Story()).LastOrDefault() == "cell_output");
             Assert.Null(await Do(host, new CancelRun(run, null)));
             await End(host, run);
-            await Until(async () => await Shown(host, 0) == "interrupted");
+            await Patience.Until(async () => await Shown(host, 0) == "interrupted");
         });
     }
 
@@ -583,10 +574,10 @@ public sealed class ScratchpadSpecs : IDisposable
         await While(host, async () =>
         {
             var run = await Turn(host, "```python\nwait\n```");
-            await Until(async () => (await Story()).LastOrDefault() == "cell_output");
+            await Patience.Until(async () => (await Story()).LastOrDefault() == "cell_output");
             harness.Clock.Advance(RunLimits.Default.Time + TimeSpan.FromSeconds(1));
             Assert.Equal("failed", (await End(host, run)).Status);
-            await Until(async () => await Shown(host, 0) == "interrupted");
+            await Patience.Until(async () => await Shown(host, 0) == "interrupted");
         });
     }
 
@@ -598,7 +589,7 @@ public sealed class ScratchpadSpecs : IDisposable
         {
             await End(host, await Turn(host, "```python\nx=1\n```"));
             kernels.Started[0].Lose("It was killed.");
-            await Until(async () => (await Story())[^1] == "kernel_lost");
+            await Patience.Until(async () => (await Story())[^1] == "kernel_lost");
             var run = await Turn(host, "```python\nx\n```");
             await End(host, run);
             Assert.StartsWith("nothing\n(The kernel is a new one: variables of earlier cells are gone.)", await Result(run));
@@ -615,14 +606,14 @@ public sealed class ScratchpadSpecs : IDisposable
         {
             var working = host.Work(stopping.Token);
             run = await Turn(host, "```python\nwait\n```");
-            await Until(async () => (await Story()).LastOrDefault() == "cell_output");
+            await Patience.Until(async () => (await Story()).LastOrDefault() == "cell_output");
             await stopping.CancelAsync();
             await working;
         }
         var other = harness.AddHost("b");
         await While(other, async () =>
         {
-            await Until(async () => ((Scratchpad.Live)await State(other)).Running?.Of.Attempt == 2 && (await Story())[^1] == "cell_output");
+            await Patience.Until(async () => ((Scratchpad.Live)await State(other)).Running?.Of.Attempt == 2 && (await Story())[^1] == "cell_output");
             Assert.Null(await Do(other, new InterruptCell(Pad, ((Scratchpad.Live)await State(other)).Cells.Single().CellId)));
             await End(other, run);
         });

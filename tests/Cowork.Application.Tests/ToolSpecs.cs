@@ -297,24 +297,15 @@ public sealed class ToolSpecs : IDisposable
         work.Write("b.md", "needle");
         Assert.Single((await files.Search(work.Folder, "needle", 10, default)).Notes);
         // No search meanwhile: it would index what it finds missing, too.
-        await Until(async () => (await index.Of("default", TextKey.OfSession(new("s")), default)).Count == 2);
+        await Patience.Until(async () => (await index.Of("default", TextKey.OfSession(new("s")), default)).Count == 2);
         var found = await files.Search(work.Folder, "needle", 10, default);
         Assert.Empty(found.Notes);
         Assert.Equal((2, 2), (found.Result.Hits.Count, index.Puts));
         var deleted = new SessionEvent.SessionDeleted(DateTimeOffset.UnixEpoch);
         files.Committed([new(1, 1, "default", new("s"), null, default, EventTypes.NameOf(deleted), deleted.At, "session-s", 2, "", "user:ann", default)]);
-        await Until(async () => (await index.Of("default", TextKey.OfSession(new("s")), default)).Count == 0);
+        await Patience.Until(async () => (await index.Of("default", TextKey.OfSession(new("s")), default)).Count == 0);
         await stop.CancelAsync();
         await background;
-
-        static async Task Until(Func<Task<bool>> condition)
-        {
-            for (var until = Environment.TickCount64 + 20_000; !await condition();)
-            {
-                Assert.True(Environment.TickCount64 < until);
-                await Task.Yield();
-            }
-        }
     }
 
     [Fact]
