@@ -126,7 +126,7 @@ sealed class HostProcess : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         http.Dispose();
-        using (Process.Start("kill", [$"{process.Id}"]))
+        using (Process.Start("/bin/sh", ["-c", $"kill {process.Id}"]))
         {
             await process.WaitForExitAsync();
         }

@@ -253,7 +253,7 @@ static class Demo
             http.Dispose();
             if (!process.HasExited)
             {
-                using var kill = Process.Start("kill", ["-TERM", process.Id.ToString()]);
+                using var kill = Process.Start("/bin/sh", ["-c", $"kill -TERM {process.Id}"]);
                 await process.WaitForExitAsync();
             }
             process.Dispose();

@@ -64,8 +64,10 @@ static class Doctor
             await FindMasterKey(Path.GetDirectoryName(postgres)!),
             FindTimeZones(),
             await FindKernels(),
-            FindTool("Node.js", "node", ["--version"], "only ./cowork test needs it, and npm", "apt-get install --no-install-recommends nodejs npm"),
-            FindTool("Chromium", "chromium", ["--version"], "only ./cowork test needs it", "apt-get install --no-install-recommends chromium"),
+            FindTool("notebooks", "/usr/bin/python3", ["-I", "-c", Notebooks], "apt-get install --no-install-recommends python3-nbformat python3-pandas python3-matplotlib"),
+            FindTool("Node.js", "node", ["--version"], "apt-get install --no-install-recommends nodejs npm"),
+            FindTool("npm", "npm", ["--version"], "apt-get install --no-install-recommends nodejs npm"),
+            FindTool("Chromium", "/usr/bin/chromium", ["--version"], "apt-get install --no-install-recommends chromium"),
             .. AskHost(),
         ];
         foreach (var finding in findings)
@@ -181,8 +183,11 @@ static class Doctor
         return new("models", found, model.GetProperty("is_ready").GetBoolean() ? null : fix);
     }
 
-    /// <summary>A program without which the host runs.</summary>
-    static Finding FindTool(string component, string program, string[] arguments, string use, string fix)
+    /// <summary>Versions of what cells of the tests import.</summary>
+    const string Notebooks = "from importlib.metadata import version; print(*[f'{m} {version(m)}' for m in ('nbformat', 'pandas', 'matplotlib')], sep=', ')";
+
+    /// <summary>What the host runs without, and the tests do not.</summary>
+    static Finding FindTool(string component, string program, string[] arguments, string fix)
     {
         try
         {
@@ -196,7 +201,7 @@ static class Doctor
         {
             // The program is not installed.
         }
-        return new(component, $"not installed; {use}", fix);
+        return new(component, "not installed; only ./cowork test needs it", fix);
     }
 
     static (int Code, string Output, string Error) RunProgram(string program, string[] arguments)

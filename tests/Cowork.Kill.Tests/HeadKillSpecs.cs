@@ -40,7 +40,8 @@ public sealed class HeadKillSpecs : DirectorySpecs
                 var last = await Last(http);
                 await http.Until("/audit/heads/latest", got => (int)got.Status == 200 && got.Json.GetProperty("number").GetInt64() > last);
                 await Task.Delay(random.Next(0, 1_000), CancellationToken.None);
-                using var kill = System.Diagnostics.Process.Start("kill", ["-KILL", File.ReadLines(Path.Combine(Data, "postgres", "postmaster.pid")).First()]);
+                var server = File.ReadLines(Path.Combine(Data, "postgres", "postmaster.pid")).First();
+                using var kill = System.Diagnostics.Process.Start("/bin/sh", ["-c", $"kill -KILL {server}"]);
                 await kill.WaitForExitAsync();
             }
             await over.CancelAsync();

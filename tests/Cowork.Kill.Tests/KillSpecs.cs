@@ -213,7 +213,7 @@ public sealed class KillSpecs : DirectorySpecs
         var pids = signal == "KILL" ? [postmaster] : Children(postmaster).Append(postmaster);
         foreach (var pid in pids)
         {
-            using var kill = System.Diagnostics.Process.Start("kill", [$"-{signal}", $"{pid}"]);
+            using var kill = System.Diagnostics.Process.Start("/bin/sh", ["-c", $"kill -{signal} {pid}"]);
             kill.WaitForExit();
         }
     }

@@ -33,7 +33,7 @@ public sealed class PostgresFaultSpecs : OwnPostgresHarness
         await Survives(Postgres.ConnectionString, 3, 3, async _ =>
         {
             // SIGQUIT: what pg_ctl stop -m immediate sends.
-            using var kill = Process.Start("kill", ["-QUIT", $"{Postgres.ProcessId}"]);
+            using var kill = Process.Start("/bin/sh", ["-c", $"kill -QUIT {Postgres.ProcessId}"]);
             await kill.WaitForExitAsync();
         });
 

@@ -195,7 +195,7 @@ public sealed class HostProcess : IAsyncDisposable
 
     void Signal(string name)
     {
-        using var kill = Process.Start("kill", [$"-{name}", $"{process.Id}"]);
+        using var kill = Process.Start("/bin/sh", ["-c", $"kill -{name} {process.Id}"]);
         kill.WaitForExit();
     }
 

@@ -44,6 +44,45 @@ public sealed partial class SupplyRules
     [Fact]
     public void The_image_is_built_with_its_bills_of_materials() => Assert.Contains("./cowork sbom /app/sbom", Repository.Read("Dockerfile"), StringComparison.Ordinal);
 
+    /// <summary>Programs of packages that every Debian has: bash, coreutils, dash, libc-bin and util-linux.</summary>
+    static readonly string[] Everywhere = ["bash", "ln", "mkfifo", "mv", "rm", "setpriv", "setsid", "sh", "stat", "true", "zic"];
+
+    /// <summary>Programs of what the script wants or installs.</summary>
+    static readonly string[] Installed = ["chromium", "dotnet", "node", "npm", "python3"];
+
+    /// <summary>A small machine has no <c>kill</c> and no <c>ps</c>, say, and nobody notices where everything is installed.</summary>
+    [Fact]
+    public void A_program_that_is_started_is_one_that_a_fresh_machine_has() => Rule.Holds(
+        from file in Repository.Sources
+        from started in Started().Matches(Repository.Read(file))
+        let program = Path.GetFileName(started.Groups["program"].Value)
+        where !Everywhere.Contains(program) && !Installed.Contains(program)
+        select $"{file}: {program}",
+        "Do it with a builtin of /bin/sh, or let `need` of the script cowork install the program's package:");
+
+    [Fact]
+    public void What_the_code_and_the_pages_tell_to_install_is_what_the_script_installs()
+    {
+        var packages = Packages().Matches(Repository.Read("cowork")).SelectMany(m => m.Groups["names"].Value.Split(' ')).ToHashSet();
+        Assert.Contains("postgresql", packages);
+        Rule.Holds(
+            from file in Repository.Sources.Where(f => f.StartsWith("src/", StringComparison.Ordinal)).Concat(Repository.Documents)
+            from told in Told().Matches(Repository.Read(file))
+            from package in told.Groups["names"].Value.Split(' ')
+            where !packages.Contains(package)
+            select $"{file}: {package}",
+            "Add the package to `describe` of the script cowork, or name the one that is there:");
+    }
+
+    [GeneratedRegex(@"(ProcessStartInfo|Process\.Start|RunProgram|FindTool)\((""[^""]+"", (?=""[^""]+"", \[))?""(?<program>[^""]+)""")]
+    private static partial Regex Started();
+
+    [GeneratedRegex(@"packages=\((?<names>[^)""]+)\)")]
+    private static partial Regex Packages();
+
+    [GeneratedRegex(@"apt-get install (--no-install-recommends )?(?<names>[a-z0-9][a-z0-9.+-]*( [a-z0-9][a-z0-9.+-]*)*)(?![a-z0-9.+{-])")]
+    private static partial Regex Told();
+
     [GeneratedRegex(@"^\d+\.\d+\.\d+$")]
     private static partial Regex ExactVersion();
 

@@ -286,11 +286,12 @@ public sealed class CliSpecs : IDisposable
     }
 
     [Fact]
-    public async Task Without_a_configured_model_the_doctor_finds_the_offline_one()
+    public async Task The_doctor_finds_what_these_specs_run_with_and_without_a_configured_model_the_offline_one()
     {
         var (code, output) = await CoworkCli.Run("Host=nowhere", "doctor", "--data", directory);
         Assert.Equal(0, code);
         Assert.Contains("ok       models       offline: built in, needs no key and no network (the default)\n", output);
+        Assert.All(["PostgreSQL", "time zones", "cells", "notebooks", "Node.js", "npm", "Chromium"], what => Assert.Contains($"ok       {what,-12} ", output));
     }
 
     [Theory]
