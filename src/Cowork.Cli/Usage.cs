@@ -40,10 +40,11 @@ static class Usage
         return exitCode;
     }
 
-    /// <summary>Prints the error and the usage. Answers <see cref="Error"/>.</summary>
+    /// <summary>Prints the usage and, right above the prompt, the error. Answers <see cref="Error"/>.</summary>
     public static int Wrong(string error)
     {
-        Console.Error.WriteLine($"cowork: {error}");
-        return Print(Console.Error, Error);
+        Print(Console.Error, Error);
+        Console.Error.WriteLine($"\ncowork: {error}");
+        return Error;
     }
 }
