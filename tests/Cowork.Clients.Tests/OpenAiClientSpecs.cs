@@ -11,6 +11,8 @@ public sealed class OpenAiClientSpecs(TestTenant tenant) : IClassFixture<TestTen
 {
     /// <summary>What each program has before it: the client, and a way to answer.</summary>
     const string Before = """
+        // Node.js 18, which Debian 12 has, keeps it in a module, and the client looks for the global of Node.js 20.
+        globalThis.File ??= require("node:buffer").File;
         const OpenAI = require("openai").OpenAI;
         const client = new OpenAI({ baseURL: process.env.COWORK + "/api/v1", apiKey: process.env.COWORK_TOKEN, maxRetries: 0 });
         const conversation = process.env.CONVERSATION;
