@@ -41,6 +41,42 @@ public sealed class ConsoleAccessSpecs(Chromium chromium, BrowsedHost browsed)
         (await after.Get("/me")).IsProblem(401);
     }
 
+    /// <summary>A page that came from another machine without HTTPS has no clipboard, and beside a dialog nothing can be selected.</summary>
+    [Fact]
+    public async Task A_secret_in_a_dialog_is_copied_where_a_page_has_no_clipboard_and_who_has_no_copy_is_told()
+    {
+        var host = await browsed.Started;
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "access", prepare: page => page.AddInitScriptAsync(
+            "Object.defineProperty(navigator, 'clipboard', { value: undefined }); addEventListener('copy', () => window.copied = document.activeElement.value)"));
+        await tab["button >> text=New token"].WaitForAsync();
+        await tab.Press("n");
+        await tab["#token-name"].FillAsync("to be copied");
+        await tab["dialog button >> text=Issue it"].ClickAsync();
+        await tab.Shows("Copy the token now");
+        await tab["dialog button >> text=Copy"].ClickAsync();
+        // It is said where a screen reader is, too.
+        await tab["dialog [role=status] >> text=Copied."].WaitForAsync();
+        Assert.Equal(await tab["dialog pre"].InnerTextAsync(), await tab.Page.EvaluateAsync<string>("window.copied"));
+        Assert.Equal("Copy", await tab.Page.EvaluateAsync<string>("document.activeElement.textContent"));
+        await tab.Page.EvaluateAsync("document.execCommand = () => false");
+        await tab["dialog button >> text=Copy"].ClickAsync();
+        await tab["dialog [role=status] >> text=did not let this page copy"].WaitForAsync();
+    }
+
+    [Fact]
+    public async Task A_user_is_named_as_people_know_them_unless_that_could_pass_for_another_name()
+    {
+        var host = await browsed.Started;
+        foreach (var user in (string[])["ann%40example.com", "%D0%B0nn%40example.com", "ann%20"])
+        {
+            (await host.Http.Post("/tokens", $$"""{"name":"named","user":"{{user}}","roles":["member"]}""")).Is(201);
+        }
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "access");
+        await tab["tbody tr >> text=ann%20"].WaitForAsync();
+        await tab["tbody tr >> text=%D0%B0nn%40example.com"].WaitForAsync();
+        await tab["tbody tr [title='ann%40example.com'] >> text=ann@example.com"].WaitForAsync();
+    }
+
     [Fact]
     public async Task A_call_is_held_against_the_rules_by_its_address_and_by_hand()
     {

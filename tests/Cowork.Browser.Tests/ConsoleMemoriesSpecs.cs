@@ -25,6 +25,27 @@ public sealed class ConsoleMemoriesSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
+    public async Task A_dialog_stays_while_a_text_in_it_is_selected_beyond_its_edge_and_goes_with_a_press_beside_it()
+    {
+        var host = await browsed.Started;
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "memories");
+        await tab["button >> text=State a fact"].WaitForAsync();
+        await tab.Press("n");
+        await tab["#memory-content"].FillAsync("half a fact");
+        var (box, field) = ((await tab["dialog"].BoundingBoxAsync())!, (await tab["#memory-content"].BoundingBoxAsync())!);
+        await tab.Page.Mouse.MoveAsync(field.X + 60, field.Y + 12);
+        await tab.Page.Mouse.DownAsync();
+        await tab.Page.Mouse.MoveAsync(box.X - 40, field.Y + 12);
+        await tab.Page.Mouse.UpAsync();
+        // Nor does a press on its margin close it.
+        await tab.Page.Mouse.ClickAsync(box.X + 4, box.Y + 4);
+        Assert.Equal(1, await tab["dialog[open]"].CountAsync());
+        Assert.Equal("half a fact", await tab["#memory-content"].InputValueAsync());
+        await tab.Page.Mouse.ClickAsync(box.X - 40, box.Y - 40);
+        await tab["dialog"].WaitForAsync(new() { State = Microsoft.Playwright.WaitForSelectorState.Detached });
+    }
+
+    [Fact]
     public async Task A_fact_is_stated_found_by_its_words_changed_and_deleted()
     {
         var host = await browsed.Started;

@@ -136,6 +136,14 @@ public sealed class ConsolePageSpecs(Chromium chromium, BrowsedHost browsed)
         tab.Expected = "404";
     }
 
+    [Fact]
+    public async Task A_page_is_live_where_a_browser_cannot_run_the_worker_that_tabs_share()
+    {
+        await using var tab = await ConsoleTab.Open(chromium, (await browsed.Started).Url, "skills", prepare: page => page.AddInitScriptAsync(
+            "window.SharedWorker = class extends EventTarget { constructor() { super(); this.port = new MessageChannel().port1; setTimeout(() => this.dispatchEvent(new Event('error'))); } }"));
+        await tab["[data-state=live] >> visible=true"].First.WaitForAsync();
+    }
+
     static string Filled(string path, Dictionary<string, string> ids) =>
         ids.Aggregate(path, (filled, id) => filled.Replace($"{{{id.Key}}}", id.Value, StringComparison.Ordinal));
 

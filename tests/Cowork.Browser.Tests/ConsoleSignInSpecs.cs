@@ -108,6 +108,26 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
     }
 
     [Fact]
+    public async Task A_token_that_is_kept_is_of_one_host_where_several_have_one_name_behind_prefixes()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true, ConsoleFiles = Environment.GetEnvironmentVariable("COWORK_CONSOLE_FILES") });
+        var token = await host.Token("acme", "member");
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "runs", "/one", page => page.Context.RouteAsync(
+            url => url.StartsWith($"{host.Url}/one/", StringComparison.Ordinal) || url.StartsWith($"{host.Url}/two/", StringComparison.Ordinal),
+            route => route.ContinueAsync(new() { Url = host.Url + route.Request.Url[(host.Url.Length + "/one".Length)..] })));
+        // The stream is asked for by a worker, whose requests nobody here turns.
+        tab.Expected = "401|404";
+        await tab["#token"].FillAsync(token);
+        await tab["label >> text=Keep it"].ClickAsync();
+        await tab.Press("Enter");
+        await tab["h1 >> text=Runs"].WaitForAsync();
+        await tab.Page.GotoAsync($"{host.Url}/two/console/runs");
+        await tab["#token"].WaitForAsync();
+        await tab.Page.GotoAsync($"{host.Url}/one/console/runs");
+        await tab["h1 >> text=Runs"].WaitForAsync();
+    }
+
+    [Fact]
     public async Task People_of_an_authority_sign_in_there_with_a_code_and_come_back_to_the_page_that_they_wanted()
     {
         await using var authority = new SignInAuthority();

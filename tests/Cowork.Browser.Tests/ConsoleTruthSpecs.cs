@@ -70,6 +70,65 @@ public sealed class ConsoleTruthSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.DoesNotContain("giraffequartz", await tab["main"].InnerTextAsync(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_legal_hold_is_put_seen_and_ended_on_the_page_of_its_session()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"sessions/{session}");
+        await tab["button >> text=Hold…"].ClickAsync();
+        await tab["#hold-reason"].FillAsync("lawsuit 7");
+        await tab["dialog button >> text=Hold it"].ClickAsync();
+        await tab["main .badge >> text=legal hold"].WaitForAsync();
+        await tab.Shows("until the legal hold ends");
+        await tab.IsForEverybody();
+        (await host.Http.Delete($"/sessions/{session}")).IsProblem(409, "session_held");
+        await tab["button >> text=End the hold…"].ClickAsync();
+        await tab["dialog button >> text=End it"].ClickAsync();
+        await tab["button >> text=Hold…"].WaitForAsync();
+        // What somebody else does is seen, too.
+        (await host.Http.Post($"/sessions/{session}/hold", """{"reason":"lawsuit 8"}""")).Is(204);
+        await tab["main .badge >> text=legal hold"].WaitForAsync();
+        (await host.Http.Delete($"/sessions/{session}/hold")).Is(204);
+        await tab["main .badge >> text=legal hold"].WaitForAsync(new() { State = Microsoft.Playwright.WaitForSelectorState.Detached });
+    }
+
+    [Fact]
+    public async Task The_page_of_what_is_not_there_says_so_leads_back_and_shows_nothing_else()
+    {
+        var host = await browsed.Started;
+        const string Nobody = "00000000000000000000000000";
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "runs");
+        tab.Expected = "404";
+        foreach (var path in (string[])[
+            $"runs/run_{Nobody}", "sessions/never-made", $"schedules/sched_{Nobody}", $"skills/skill_{Nobody}", $"scratchpads/sp_{Nobody}", $"artifacts/art_{Nobody}",
+            $"memories/mem_{Nobody}", $"groups/grp_{Nobody}", $"works/work_{Nobody}"])
+        {
+            await tab.Go(path);
+            await tab["main .fault >> text=There is no such"].WaitForAsync();
+            await tab["main .fault button >> text=Try again"].WaitForAsync();
+            Assert.Equal((path, 1, 1), (path, await tab["main h1"].CountAsync(), await tab["main .fault"].CountAsync()));
+            Assert.Equal((path, 1, 0), (path, await tab["main .crumbs a"].CountAsync(), await tab["main table:visible"].CountAsync()));
+        }
+        await tab.IsForEverybody();
+        var run = (await host.Http.Turn(await host.Http.NewSession(), "/say here")).Is(200)["run_id"];
+        await tab.Go($"compare?left={run}&right=run_{Nobody}");
+        await tab.Shows("There is no such run on the right");
+    }
+
+    [Fact]
+    public async Task Arguments_with_a_number_that_no_double_is_are_shown_as_arguments()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        var run = (await host.Http.Turn(session, """/tool write_file {"path":"far.json","content":"how far","n":1e400}""")).Is(200);
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"approvals?at={run.Json.GetProperty("pending_approval_ids")[0].GetString()}");
+        var card = tab[$"article:has-text('{session}')"];
+        await card.Locator("cw-json .leaf >> text=1e400").WaitForAsync();
+        await card.Locator("text=What would be written").WaitForAsync();
+        (await host.Http.Post($"/runs/{run["run_id"]}/cancel", "{}")).Is(202);
+    }
+
     /// <summary>A host without anything, where the lines of the empty pages are sent one after the other.</summary>
     [Fact]
     public async Task What_an_empty_page_says_to_type_fills_it()

@@ -4,6 +4,9 @@ import { read } from "./exact.js";
 // The host's address, with the prefix of a proxy: the document's base leads to /console/.
 export const root = new URL("../", document.baseURI);
 
+// What a browser keeps it keeps by the name of a host, which several hosts may share, behind prefixes of a proxy.
+export const ownName = name => root.pathname === "/" ? name : `${name} ${root.pathname}`;
+
 export class ApiError extends Error {
     // places: what is wrong where in what was sent, [["$.rules[0].reason", "It must be a text."], …].
     constructor(status, code, detail, retryAfter, places = []) {

@@ -1,10 +1,10 @@
 // Who the console is for. In local mode everybody who reaches the host; else who has a token, which stays in this page, or in this tab when that is asked for.
-import { call, session } from "./api.js";
+import { call, ownName, session } from "./api.js";
 import { h, replace } from "./dom.js";
 
-const Kept = "cowork.token";
+const Kept = ownName("cowork.token");
 // Who signs in at the authority by itself: a wish, and no token.
-const Unasked = "cowork.unasked";
+const Unasked = ownName("cowork.unasked");
 const ConfigAgain = 3_000;
 // The authority is not asked for another token more often.
 const RenewAgain = 5_000;

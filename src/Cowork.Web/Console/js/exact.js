@@ -63,6 +63,15 @@ export function readRoot(text, places) {
     return { value, number };
 }
 
+// The arguments of a call: where they hold a number that the host's own JSON has not, they come as the text that the model wrote.
+export function argumentsOf(input) {
+    try {
+        return typeof input === "string" && input.startsWith("{") ? read(input) : input;
+    } catch {
+        return input;
+    }
+}
+
 // JSON of an object, of which a member stays the text that somebody wrote: this browser would write other numbers, and one of two members with the same name.
 // text: JSON of a value; throws a SyntaxError where it is none.
 export function writeAround(object, name, text) {

@@ -68,6 +68,31 @@ export function shortId(id) {
 // What stands in the place of a digest that was erased with its text.
 export const isErasedDigest = hash => /^0{64}$/.test(hash ?? "");
 
+// Letters, figures, and what stands in addresses.
+const Named = /^[\p{L}\p{M}\p{N}@.+_'-]+( [\p{L}\p{M}\p{N}@.+_'-]+)*$/u;
+const Latin = /\p{Script=Latin}/u;
+const NotLatin = /(?!\p{Script=Latin})\p{L}/u;
+
+// A user or a principal as people know them: user:ann%40example.com is ann@example.com's. Escaped is what a principal does not take; what could pass for another name stays so.
+export function personText(name) {
+    if (!name?.includes("%")) {
+        return name;
+    }
+    const from = name.indexOf(":") + 1;
+    try {
+        const text = decodeURIComponent(name.slice(from));
+        return Named.test(text) && !(Latin.test(text) && NotLatin.test(text)) ? name.slice(0, from) + text : name;
+    } catch {
+        return name;
+    }
+}
+
+// The same as an element, whose title has the name as the log and the API have it.
+export function person(name, kind = "code") {
+    const text = personText(name);
+    return h(kind, text === name ? {} : { title: name }, text ?? "–");
+}
+
 // The beginning of a hash.
 export function shortHash(hash, length = 6) {
     return isErasedDigest(hash) ? "erased" : (hash ?? "").slice(0, length);

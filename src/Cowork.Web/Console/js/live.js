@@ -30,10 +30,7 @@ export const live = {
 
     start() {
         live.stop();
-        port = connect();
-        port.onmessage = ({ data }) => hear(data);
-        port.start?.();
-        open();
+        use(connect());
     },
 
     // Goes on where it was, with the token as it is now.
@@ -51,6 +48,13 @@ export const live = {
         change("off");
     },
 };
+
+function use(next) {
+    port = next;
+    port.onmessage = ({ data }) => hear(data);
+    port.start?.();
+    open();
+}
 
 function open() {
     port.postMessage({ open: { url: address("/stream", { named: "false" }).href, token: session.token, cursor: live.cursor } });
@@ -93,11 +97,18 @@ function change(next) {
 function connect() {
     if ("SharedWorker" in window) {
         try {
-            return new SharedWorker(workerAddress("live-worker.js"), { type: "module", name: "cowork-live" }).port;
+            const worker = new SharedWorker(workerAddress("live-worker.js"), { type: "module", name: "cowork-live" });
+            // One that cannot be loaded, or falls down, is told of later.
+            worker.addEventListener("error", () => port === worker.port && use(inPage()), { once: true });
+            return worker.port;
         } catch {
             // A browser that has them may still refuse them, in a private window for example.
         }
     }
+    return inPage();
+}
+
+function inPage() {
     const channel = new MessageChannel();
     new StreamSet().attach(channel.port1);
     return channel.port2;

@@ -3,6 +3,7 @@ import { call } from "./api.js";
 import { debounce } from "./dom.js";
 import { live } from "./live.js";
 import { showAnew } from "./router.js";
+import { toast } from "./ui/toast.js";
 
 // What could not be loaded again is tried once more after so many ms.
 const AwayAgain = 3_000;
@@ -55,6 +56,7 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
                         if (error.isAway && isShown && !isAsked) {
                             setTimeout(() => signal.aborted || soon(), AwayAgain);
                         } else if (error.status === 404 && isShown) {
+                            toast("What stood here is not there any more");
                             showAnew();
                         } else {
                             isAsked = false;

@@ -1,7 +1,7 @@
 // Who the reader is, and which roles each operation of the API needs.
 import { get } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
-import { left, time, whole } from "../format.js";
+import { left, person, time, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery } from "../router.js";
 import { me } from "../store.js";
@@ -26,7 +26,7 @@ export default async function show({ content, count, signal, query }) {
     replace(count, `${whole(operations.length)} operations`);
     replace(content,
         h("section", { "aria-label": "You" }, h("dl.facts.card.pad",
-            h("dt", "You are"), h("dd", h("code", me.actor), " of ", h("b", me.org_id), me.is_operator && h("span.muted", ", an operator")),
+            h("dt", "You are"), h("dd", person(me.actor), " of ", h("b", me.org_id), me.is_operator && h("span.muted", ", an operator")),
             h("dt", "By"), h("dd", Ways[me.authentication] ?? me.authentication, me.token_id && [" ", id(me.token_id)],
                 me.expires_at && h("span.muted", " ends ", time(me.expires_at), ", ", left(me.expires_at))),
             h("dt", "Roles"), h("dd", me.roles.length === 0 ? "none" : me.roles.map(role => h("span.role", role))),

@@ -1,7 +1,7 @@
 // API tokens: a list without secrets, a new one, other roles, another secret, the end of one.
 import { call, get, path, post, remove } from "../api.js";
 import { h, replace } from "../dom.js";
-import { age, left, time, whole } from "../format.js";
+import { age, left, person, personText, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { setQuery } from "../router.js";
 import { me, resource } from "../store.js";
@@ -26,11 +26,11 @@ export default async function show({ content, count, actions, signal, query }) {
         label: "API tokens", id: row => row.token_id, open,
         columns: [
             { title: "Name", name: true, show: row => h("button.quiet.row-link.cut", { type: "button", on: { click: () => open(row) } }, row.name) },
-            { title: "User", text: true, hide: true, show: row => row.user },
+            { title: "User", text: true, hide: true, show: row => person(row.user, "span") },
             { title: "Roles", fill: true, show: row => row.roles.map(role => h("span.role", role)) },
             { title: "From", hide: true, text: true, show: row => row.addresses
                 ? h("code.muted", row.addresses.length === 1 ? row.addresses[0] : `${row.addresses.length} networks`) : h("span.faint", "anywhere") },
-            { title: "By", hide: true, text: true, show: row => h("code.muted", row.created_by) },
+            { title: "By", hide: true, text: true, show: row => person(row.created_by, "code.muted") },
             { title: "Used", num: true, hide: true, show: row => row.last_used_at ? h("span.muted", age(row.last_used_at)) : h("span.faint", "never") },
             { title: "Ends", num: true, show: row => endOf(row) },
         ],
@@ -80,7 +80,7 @@ export default async function show({ content, count, actions, signal, query }) {
 
     // The only sight of a secret.
     function secret(made) {
-        const box = dialog("Copy the token now", h("div.form", h("p", "It acts as ", h("b", made.user), " and is not shown again: the host keeps only its SHA-256."),
+        const box = dialog("Copy the token now", h("div.form", h("p", "It acts as ", person(made.user, "b"), " and is not shown again: the host keeps only its SHA-256."),
             h("div.code.secret", { tabindex: "0", role: "group", "aria-label": "The token" }, h("pre.grow", made.token), copyButton(made.token))));
         box.addEventListener("close", () => source.refresh());
     }
@@ -94,9 +94,9 @@ export default async function show({ content, count, actions, signal, query }) {
             run();
         } } }, words);
         const box = dialog(row.name, h("dl.facts",
-            fact("Id", id(row.token_id)), fact("User", h("code", `user:${row.user}`)), fact("Roles", row.roles.map(role => h("span.role", role))),
+            fact("Id", id(row.token_id)), fact("User", person(`user:${row.user}`)), fact("Roles", row.roles.map(role => h("span.role", role))),
             row.operator && fact("Operator", "It sees all tenants, and may issue tokens for them."),
-            fact("Issued", [time(row.created_at), " by ", h("code", row.created_by)]),
+            fact("Issued", [time(row.created_at), " by ", person(row.created_by)]),
             row.issuers.length > 0 && fact("Behind it", row.issuers.map(actor => h("div", h("code", actor)))),
             fact("Ends", endOf(row, true)), fact("Last used", row.last_used_at ? time(row.last_used_at) : "never"),
             fact("From", row.addresses ? row.addresses.map(address => h("div", h("code", address))) : "any address"),
@@ -127,7 +127,7 @@ export default async function show({ content, count, actions, signal, query }) {
     }
 
     async function revoke(row) {
-        if (await confirm("Revoke the token?", `${row.name} of ${row.user} is worth nothing any more, and what it has opened ends.`, "Revoke")) {
+        if (await confirm("Revoke the token?", `${row.name} of ${personText(row.user)} is worth nothing any more, and what it has opened ends.`, "Revoke")) {
             await settle(async () => {
                 await remove(path`/tokens/${row.token_id}`);
                 toast("The token is revoked");

@@ -1,7 +1,8 @@
 // What waits for a person, and what was decided. a and r decide the call that is chosen.
 import { get, getExact, pages as paged, path, post } from "../api.js";
 import { h, replace } from "../dom.js";
-import { age, left, shortId, time, whole } from "../format.js";
+import { argumentsOf } from "../exact.js";
+import { age, left, person, shortId, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { isCut } from "../run-steps.js";
@@ -131,7 +132,7 @@ function inbox(list, count, query, signal) {
             h("div.approval-head", mark("person"), h("h2", row.tool_name), h("span.muted", row.reason), h("span.age.muted", "waits ", age(row.created_at, { suffix: "" }), ", ", left(row.expires_at))),
             h("div.bar", { "aria-hidden": "true" }, bar),
             h("div.approval-body",
-                h("div", change, jsonBlock("For exactly these arguments", row.tool_input), actions),
+                h("div", change, jsonBlock("For exactly these arguments", argumentsOf(row.tool_input)), actions),
                 h("dl.facts",
                     h("dt", "Session"), h("dd", h("a", { href: to("sessions", row.session_id) }, row.session_id)),
                     h("dt", "Run"), h("dd", h("a.mono", { href: to("runs", row.run_id) }, shortId(row.run_id))),
@@ -192,7 +193,7 @@ async function explain(row, change, paths, signal) {
         const asked = events.find(event => event.type === "approval_requested" && event.payload.approval_id === row.approval_id);
         const touched = asked?.payload.paths ?? [];
         replace(paths, touched.length > 0 && [h("dt", "Paths"), h("dd", touched.map(each => h("code", { style: { display: "block" } }, each)))]);
-        const { path: file, content } = row.tool_input ?? {};
+        const { path: file, content } = argumentsOf(row.tool_input) ?? {};
         if (typeof content !== "string" || typeof file !== "string") {
             return;
         }
@@ -250,7 +251,7 @@ function history(list, count, signal) {
         columns: [
             { title: "Decision", show: row => badge(row.status) },
             { title: "Call", fill: true, link: true, show: row => [h("b", row.tool_name), " ", h("span.muted", row.reason)] },
-            { title: "By", text: true, hide: true, show: row => h("code.muted", row.decided_by ?? "–") },
+            { title: "By", text: true, hide: true, show: row => person(row.decided_by, "code.muted") },
             { title: "Note", text: true, hide: true, show: row => h("span.muted", row.decision_note ?? "") },
             { title: "Rule", text: true, hide: true, show: row => h("code.muted", row.rule) },
             { title: "Session", text: true, hide: true, show: row => h("span.muted", row.session_id) },

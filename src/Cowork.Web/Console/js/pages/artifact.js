@@ -8,7 +8,7 @@ import { resource } from "../store.js";
 import { brief } from "../text.js";
 import { digest, id } from "../ui/copy.js";
 import { diff } from "../ui/diff.js";
-import { fault } from "../ui/empty.js";
+import { fault, lost } from "../ui/empty.js";
 import { preview, save } from "../ui/preview.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
@@ -43,7 +43,7 @@ export default async function page({ root, signal, params, query, title }) {
 
     const source = resource({
         load: s => Promise.all([get(path`/artifacts/${artifact}`, {}, s), get(path`/artifacts/${artifact}/versions`, { limit: 1000 }, s)]),
-        when: event => event.type.startsWith("artifact_") && event.payload.artifact_id === artifact, signal, fail: error => replace(head, crumbs(), fault(error, () => source.refresh())),
+        when: event => event.type.startsWith("artifact_") && event.payload.artifact_id === artifact, signal, fail: error => lost(error, { root, head, crumbs: crumbs(), word: "Artifact", again: () => source.refresh() }),
         show: ([found, list]) => {
             if (details && found.path !== details.path) {
                 // Of what was erased nothing stays.

@@ -1,5 +1,5 @@
 // Two runs beside each other, step by step: where they part, what is otherwise since, and what that costs.
-import { bytes as bytesOf, get, path } from "../api.js";
+import { ApiError, bytes as bytesOf, get, path } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { bytes, cost, duration, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
@@ -83,6 +83,20 @@ function sideOf(word, run, others) {
                 h("a.mono", { href: to("runs", lineage.run_id) }, "its origin")], lineage.from_event && `, from event ${whole(lineage.from_event)} on`]));
 }
 
+// Where one is not there, which one that is.
+async function bothOf(left, right, signal) {
+    const sides = await Promise.allSettled([left, right].map(run => get(path`/runs/${run}`, {}, signal)));
+    const missing = [left, right].filter((_, i) => sides[i].reason?.status === 404);
+    if (missing.length > 0) {
+        throw new ApiError(404, "not_found", missing.length === 2 ? "There is no such run on either side." : `There is no such run on the ${missing[0] === left ? "left" : "right"}: ${missing[0]}`);
+    }
+    const failed = sides.find(side => side.status === "rejected");
+    if (failed) {
+        throw failed.reason;
+    }
+    return sides.map(side => side.value);
+}
+
 function compare(root, signal, left, right, query, title) {
     let found = null;
     let stories = [[], []];
@@ -101,9 +115,9 @@ function compare(root, signal, left, right, query, title) {
 
     const source = resource({
         load: async s => {
-            const [diff, a, b, made, madeB] = await Promise.all([
-                get("/runs/diff", { left, right }, s), get(path`/runs/${left}`, {}, s), get(path`/runs/${right}`, {}, s),
-                get(path`/runs/${left}/artifacts`, {}, s), get(path`/runs/${right}/artifacts`, {}, s),
+            const [a, b] = await bothOf(left, right, s);
+            const [diff, made, madeB] = await Promise.all([
+                get("/runs/diff", { left, right }, s), get(path`/runs/${left}/artifacts`, {}, s), get(path`/runs/${right}/artifacts`, {}, s),
             ]);
             const told = await Promise.all([storyOf(a, diff.left.steps, s), storyOf(b, diff.right.steps, s)]);
             return { diff, runs: [a, b], made: [made.artifacts, madeB.artifacts], told };
@@ -124,6 +138,7 @@ function compare(root, signal, left, right, query, title) {
         const first = told.first_divergence;
         const alike = told.steps.filter(step => !step.differs).length;
         replace(body,
+            left === right && h("p.note.section", "Both sides are the same run."),
             h("div.card.cmp-sides", sideOf("Left", a, right), sideOf("Right", b, left)),
             first
                 ? h("p.note.cmp-verdict", h("b", `They part at step ${whole(first.step)}`), ` of ${whole(Math.max(told.left.steps, told.right.steps))}. `, Words[first.what]?.[1] ?? first.what, " ",
@@ -131,7 +146,7 @@ function compare(root, signal, left, right, query, title) {
                 : h("p.note.good.cmp-verdict", h("b", "Nothing differs"), `: ${whole(told.steps.length)} steps asked and had the same, by their digests.`),
             h("dl.card.figures.cmp-figures", figure("Steps", told.left.steps, told.right.steps, whole), figure("Tokens in", told.left.input_tokens, told.right.input_tokens, whole),
                 figure("Tokens out", told.left.output_tokens, told.right.output_tokens, whole), figure("Cost", told.left.cost_usd, told.right.cost_usd, cost),
-                figure("Time", told.left.duration_ms, told.right.duration_ms, duration),
+                figure("Took, with waits", told.left.duration_ms, told.right.duration_ms, duration),
                 h("div.figure", h("dt", "Alike"), h("dd", whole(alike), h("small", ` of ${whole(told.steps.length)}`)))),
             h("section.section", { "aria-labelledby": "cmp-steps" }, h("div.section-head", h("h2", { id: "cmp-steps" }, "Steps"), h("span.muted", "aligned by number, compared by digest"),
                 h("span.actions", only)), list),

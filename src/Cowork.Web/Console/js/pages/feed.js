@@ -1,7 +1,7 @@
 // The tenant's log, newest on top, live. The bar beside it is whole where nothing is missing between two events.
 import { get, getExact } from "../api.js";
 import { debounce, h, replace, svg } from "../dom.js";
-import { isToday, time, timeText, titleOf, whole } from "../format.js";
+import { isToday, person, personText, time, timeText, titleOf, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
@@ -66,7 +66,7 @@ export default async function page({ root, signal, query }) {
 
     function matches(event) {
         return (state.deltas || event.type !== "output_delta") && !state.off.has(event.kind)
-            && (!state.session || event.session?.includes(state.session)) && (!state.actor || event.actor?.includes(state.actor))
+            && (!state.session || event.session?.includes(state.session)) && (!state.actor || [event.actor, personText(event.actor)].some(name => name?.includes(state.actor)))
             && (!state.text || event.type.includes(state.text) || event.brief.toLowerCase().includes(state.text.toLowerCase()));
     }
 
@@ -251,7 +251,7 @@ export default async function page({ root, signal, query }) {
             h("dl.facts",
                 h("dt", "Position"), h("dd.mono", whole(event.gid)),
                 h("dt", "Time"), h("dd", time(event.ts, { milliseconds: true })),
-                event.actor && [h("dt", "Actor"), h("dd.mono", event.actor)],
+                event.actor && [h("dt", "Actor"), h("dd", person(event.actor))],
                 event.run_id && [h("dt", "Run"), h("dd", h("a.mono", { href: to("runs", event.run_id) }, event.run_id))],
                 event.session_id && [h("dt", "Session"), h("dd", h("a.mono", { href: to("sessions", event.session_id) }, event.session_id))],
                 h("dt", "Stream"), h("dd", id(event.stream_id), h("span.muted", `, event ${whole(event.version)} of it`)),

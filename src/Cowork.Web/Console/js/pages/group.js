@@ -1,7 +1,7 @@
 // One group: what was said in it, live, who is in it and who is there, its agents, and its end.
 import { bytes, get, newKey, path, post, remove } from "../api.js";
 import { grow, h, renew, replace } from "../dom.js";
-import { time, whole } from "../format.js";
+import { person, personText, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { to } from "../router.js";
@@ -10,7 +10,7 @@ import { brief } from "../text.js";
 import { badge, mark, tag } from "../ui/badge.js";
 import { id } from "../ui/copy.js";
 import { dialog } from "../ui/dialog.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty, fault, lost } from "../ui/empty.js";
 import { reply } from "../ui/reply.js";
 import { toast } from "../ui/toast.js";
 
@@ -44,15 +44,15 @@ export default async function page({ root, signal, params, query, title }) {
     });
     const found = resource({
         load: s => get(path`/groups/${group}`, {}, s), when: event => event.session_id === session && event.type.startsWith("group_"),
-        every: 10_000, signal,
-        fail: error => replace(head, h("h1", "Group"), fault(error, () => found.refresh())),
+        every: 5_000, signal,
+        fail: error => lost(error, { root, head, crumbs, word: "Group", again: () => found.refresh() }),
         show: value => {
-            const wasActive = details?.status === "active";
+            const was = details?.status;
             details = value;
             title(brief(value.title, 60));
             drawHead();
             drawSide();
-            if (wasActive !== (value.status === "active") || !composer.hasChildNodes()) {
+            if (was !== value.status || !composer.hasChildNodes()) {
                 drawComposer();
             }
         },
@@ -64,7 +64,7 @@ export default async function page({ root, signal, params, query, title }) {
         renew(head, h("div.head", h("h1", details.title), badge(details.status), details.is_private && tag("person", "members only"), h("span.actions",
             h("a.button", { href: to("runs", { session_id: details.session_id }) }, "Its runs"),
             me.may("listTenantEvents") && h("a.button", { href: to("feed", { session: details.session_id }) }, "Its events"),
-            isOver && h("button", { type: "button", on: { click: download } }, "Download the archive"),
+            details.status === "archived" && h("button", { type: "button", on: { click: download } }, "Download the archive"),
             mayArchive && h("button.danger", { type: "button", on: { click: archive } }, "Archive"))));
     }
 
@@ -81,14 +81,15 @@ export default async function page({ root, signal, params, query, title }) {
                 `${whole(details.members.length)}, ${here.length === 0 ? "nobody is connected" : here.length === 1 ? "one is connected" : `${whole(here.length)} are connected`}`),
             mayRule() && h("button", { type: "button", on: { click: add } }, "Add")),
             h("ul.people", details.members.map(member => h("li", h("i.presence", { class: member.connected ? "here" : "", "aria-hidden": "true" }),
-                h("span.cut.grow", member.user_id, member.user_id === me.user && h("span.faint", " (you)")),
-                member.role === "admin" && h("span.role", "admin"), h("span.small.muted", member.connected ? "connected" : "away"),
-                (mayRule() || mayLeave(member)) && h("button.icon.quiet", { type: "button", "aria-label": `Change ${member.user_id}`, on: { click: () => change(member) } }, "⋯")))),
+                h("span.cut.grow", person(member.user_id, "span"), member.user_id === me.user && h("span.faint", " (you)")),
+                member.role === "admin" && h("span.role", "admin"), // A page of the console reads without a connection to the group.
+                h("span.small.muted", member.connected ? "connected" : member.user_id === me.user ? "in the console" : "not connected"),
+                (mayRule() || mayLeave(member)) && h("button.icon.quiet", { type: "button", "aria-label": `Change ${personText(member.user_id)}`, on: { click: () => change(member) } }, "⋯")))),
             h("div.inspector-title.apart", h("h2", "Agents")),
             h("ul.people", details.agents.map((agent, i) => h("li", h("code.grow", agent.nickname ? `@${agent.nickname}` : agent.agent_id),
                 h("span.small.muted", agent.nickname === null ? "not on this host" : i === 0 ? "answers what names none" : agent.model ?? "")))),
             h("dl.facts.apart", h("dt", "Session"), h("dd", h("a.mono", { href: to("sessions", details.session_id), title: details.session_id }, brief(details.session_id, 32))),
-                h("dt", "Made"), h("dd", time(details.created_at), " by ", h("code", details.created_by)), h("dt", "Changed"), h("dd", time(details.updated_at))));
+                h("dt", "Made"), h("dd", time(details.created_at), " by ", person(details.created_by)), h("dt", "Changed"), h("dd", time(details.updated_at))));
     }
 
     const text = h("textarea", { rows: 2, "aria-label": "Message", placeholder: "Say something; @agent addresses one", data: { search: "" } });
@@ -115,7 +116,7 @@ export default async function page({ root, signal, params, query, title }) {
 
     function drawComposer() {
         if (details.status !== "active") {
-            replace(composer, h("p.note.after", "The group is archived: nothing is said in it any more."));
+            replace(composer, h("p.note.after", details.status === "archived" ? "The group is archived: nothing is said in it any more." : "The group is being archived: nothing is said in it any more."));
             return;
         }
         if (!me.may("createGroupMessage") || !mine()) {
@@ -288,7 +289,7 @@ export default async function page({ root, signal, params, query, title }) {
             case "gap":
                 return h("p.note.bad", "A message is missing here.");
             case "said":
-                return h("article.said", { tabindex: "-1", data: { seq: entry.seq }, "aria-label": `${entry.message.user_id} said` }, head(h("b", entry.message.user_id), [time(entry.message.ts)]),
+                return h("article.said", { tabindex: "-1", data: { seq: entry.seq }, "aria-label": `${personText(entry.message.user_id)} said` }, head(person(entry.message.user_id, "b"), [time(entry.message.ts)]),
                     h("div.reply", h("p.as-is", entry.message.text)));
             case "answer":
                 return h("article.said.of-agent", { tabindex: "-1", data: { seq: entry.seq }, "aria-label": `${entry.nickname ?? entry.agent} answered` },
@@ -355,7 +356,7 @@ export default async function page({ root, signal, params, query, title }) {
             box.close();
             settle(action);
         } } }, words);
-        const box = dialog(member.user_id, h("dl.facts", h("dt", "Role"), h("dd", h("span.role", member.role)), h("dt", "Joined"), h("dd", time(member.joined_at)),
+        const box = dialog(personText(member.user_id), h("dl.facts", h("dt", "Role"), h("dd", h("span.role", member.role)), h("dt", "Joined"), h("dd", time(member.joined_at)),
             h("dt", "Now"), h("dd", member.connected ? "connected" : "away")),
         [mayRule() && act(`Make them ${other}`, "", () => post(path`/groups/${group}/members`, { user_id: member.user_id, role: other })),
             act(isMe ? "Leave the group" : "Remove", "danger", () => remove(path`/groups/${group}/members/${member.user_id}`))]);
@@ -390,5 +391,5 @@ export default async function page({ root, signal, params, query, title }) {
 }
 
 function noteOf(message) {
-    return [h("code", message.type), message.user_id ? ` ${message.user_id}` : ""];
+    return [h("code", message.type), message.user_id ? [" ", person(message.user_id, "span")] : ""];
 }

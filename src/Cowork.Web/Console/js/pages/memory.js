@@ -7,7 +7,7 @@ import { me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { copyButton, digest, id } from "../ui/copy.js";
 import { confirm, dialog } from "../ui/dialog.js";
-import { fault } from "../ui/empty.js";
+import { lost } from "../ui/empty.js";
 import { reply } from "../ui/reply.js";
 import { toast } from "../ui/toast.js";
 import { kindBadge } from "./memories.js";
@@ -23,10 +23,11 @@ export default async function page({ root, signal, params, title }) {
     const place = h("span", "…");
     let looked = null;
     let before = null;
-    replace(root, h("ol.crumbs", h("li", h("a", { href: to("memories") }, "Memories")), h("li", id(params.memory))), head, h("div.split", content, facts));
+    const crumbs = h("ol.crumbs", h("li", h("a", { href: to("memories") }, "Memories")), h("li", id(params.memory)));
+    replace(root, crumbs, head, h("div.split", content, facts));
     const found = resource({
         load: s => get(path`/memories/${params.memory}`, {}, s), when: event => event.stream_id === `memory-${params.memory.replace(/^mem_/, "")}`, every: 30_000, signal,
-        fail: error => replace(head, h("h1", "Memory"), fault(error, () => found.refresh())),
+        fail: error => lost(error, { root, head, crumbs, word: "Memory", again: () => found.refresh() }),
         show: async memory => {
             if (before === JSON.stringify(memory)) {
                 return;

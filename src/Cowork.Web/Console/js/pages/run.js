@@ -1,7 +1,8 @@
 // One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
 import { bytes as bytesOf, curl, get, getExact, path, post } from "../api.js";
 import { debounce, grow, h, renew, replace } from "../dom.js";
-import { age, bytes, cost, duration, isToday, roughly, shortHash, time, timeText, titleOf, whole } from "../format.js";
+import { argumentsOf } from "../exact.js";
+import { age, bytes, cost, duration, isToday, person, roughly, shortHash, time, timeText, titleOf, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
@@ -12,7 +13,7 @@ import { badge, kindOf, mark, tag } from "../ui/badge.js";
 import { ticks } from "../ui/charts.js";
 import { block, copyButton, digest, id } from "../ui/copy.js";
 import { confirm } from "../ui/dialog.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty, fault, lost } from "../ui/empty.js";
 import { jsonBlock } from "../ui/json.js";
 import { reply } from "../ui/reply.js";
 import { rows } from "../ui/rows.js";
@@ -90,8 +91,7 @@ export default async function page({ root, signal, params, query, title }) {
     const found = resource({
         load: s => get(path`/runs/${run}`, {}, s), when: event => event.run_id === run && event.type !== "output_delta", signal, gap: 300,
         // Of what does not exist nothing is offered.
-        fail: error => error.status === 404 ? replace(root, h("ol.crumbs", h("li", h("a", { href: to("runs") }, "Runs")), h("li", run)), h("div.head", h("h1", "Run")), fault(error))
-            : replace(head, h("h1", "Run"), fault(error, () => found.refresh())),
+        fail: error => lost(error, { root, head, crumbs: h("ol.crumbs", h("li", h("a", { href: to("runs") }, "Runs")), h("li", run)), word: "Run", again: () => found.refresh() }),
         // Members are not told of erased subjects.
         every: 15_000,
         show: value => {
@@ -497,9 +497,9 @@ export default async function page({ root, signal, params, query, title }) {
                 policy && [h("dt", "Policy"), h("dd", badge(policy.outcome), " ", h("code", policy.rule)), h("dt", "Because"), h("dd", policy.reason)],
                 approval?.paths?.length > 0 && [h("dt", "Paths"), h("dd", approval.paths.map(each => h("code", { style: { display: "block" } }, each)))],
                 approval?.args_digest && [h("dt", "Arguments"), h("dd", digest(approval.args_digest, 16))],
-                decision && [h("dt", "Decided"), h("dd", decision.outcome, decision.by ? ` by ${decision.by}` : "",
+                decision && [h("dt", "Decided"), h("dd", decision.outcome, decision.by ? [" by ", person(decision.by, "span")] : "",
                     ` after ${duration(step.wait.to - step.wait.from)}`), (decision.note ?? decision.decision_note) && [h("dt", "Note"), h("dd", decision.note ?? decision.decision_note)]]),
-            step.input !== undefined && jsonBlock("Input", step.input),
+            step.input !== undefined && jsonBlock("Input", argumentsOf(step.input)),
             step.text && [h("h3", { style: { margin: "14px 0 4px" } }, "Said"), block(step.text, { label: "Said" })],
             result && output(step, result),
             step.kind === "memory" && step.output && jsonBlock("Found", step.output),
@@ -582,7 +582,7 @@ export default async function page({ root, signal, params, query, title }) {
         replace(inspector, h("div.inspector-title", mark(kindOf(event.type)), h("h2.mono.grow", event.type), back()),
             h("dl.facts", h("dt", "Position"),
                 h("dd", me.may("listTenantEvents") ? h("a.mono", { href: to("feed", { session: event.session_id, at: event.gid }) }, whole(event.gid)) : whole(event.gid)),
-                h("dt", "Version"), h("dd", whole(event.version)), h("dt", "Time"), h("dd", time(event.ts, { milliseconds: true })), event.actor && [h("dt", "Actor"), h("dd.mono", event.actor)],
+                h("dt", "Version"), h("dd", whole(event.version)), h("dt", "Time"), h("dd", time(event.ts, { milliseconds: true })), event.actor && [h("dt", "Actor"), h("dd", person(event.actor))],
                 event.event_id && [h("dt", "Event"), h("dd", id(event.event_id))], h("dt", "Hash"), h("dd", digest(event.hash, 24))),
             jsonBlock("Payload", event.payload));
     }

@@ -1,7 +1,7 @@
 // One schedule: what it has planned, and what became of each planned time, with the reason.
 import { call, get, getExact, path, post, remove } from "../api.js";
 import { h, renew, replace } from "../dom.js";
-import { duration, shortId, time, timeText, titleOf, whole, zone as ownZone } from "../format.js";
+import { duration, person, personText, shortId, time, timeText, titleOf, whole, zone as ownZone } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
 import { isOfRun, me, resource } from "../store.js";
@@ -9,7 +9,7 @@ import { brief } from "../text.js";
 import { badge, mark, tag } from "../ui/badge.js";
 import { block, id } from "../ui/copy.js";
 import { confirm } from "../ui/dialog.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty, fault, lost } from "../ui/empty.js";
 import { jsonBlock } from "../ui/json.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
@@ -65,7 +65,7 @@ export default async function page({ root, signal, params, query, title }) {
             return { answer, slots };
         },
         when: event => isOfSchedule(event) || isOfRun(event) && entries.some(entry => entry.run_id === event.run_id), signal, gap: 1_000,
-        fail: error => replace(head, crumbs(), fault(error, () => source.refresh())),
+        fail: error => lost(error, { root, head, crumbs: crumbs(), word: "Schedule", again: () => source.refresh() }),
         show: ({ answer, slots }) => {
             details = answer.schedule;
             ahead = slots;
@@ -198,20 +198,20 @@ export default async function page({ root, signal, params, query, title }) {
             case "caught_up":
                 return `It was missed, and was caught up ${duration(late)} later (misfire: ${details.misfire}).`;
             case "triggered":
-                return `Started by ${row.by}.`;
+                return `Started by ${personText(row.by)}.`;
             case "skipped":
                 return [skipped, row.reason === "missed" ? `No host could start it in time (misfire: ${details.misfire}). ` : row.reason === "overlap" ? "The run before had not ended (overlap: skip). " : h("code", row.reason), " ",
                     h("span.muted", brief(row.detail ?? "", 300))];
             case "replanned":
                 return `The clock of the host was set back. ${row.detail ?? ""}`;
             case "created":
-                return `Made by ${row.by}${row.next_run_at ? "" : ", paused"}.`;
+                return `Made by ${personText(row.by)}${row.next_run_at ? "" : ", paused"}.`;
             case "changed":
-                return `Changed by ${row.by}: planned from then.`;
+                return `Changed by ${personText(row.by)}: planned from then.`;
             case "paused":
-                return [`Paused by ${row.by}. `, h("span.muted", leftOut(row))];
+                return [`Paused by ${personText(row.by)}. `, h("span.muted", leftOut(row))];
             case "resumed":
-                return `Resumed by ${row.by}: planned from then.`;
+                return `Resumed by ${personText(row.by)}: planned from then.`;
             default:
                 return row.detail ?? row.reason ?? "";
         }
@@ -233,7 +233,7 @@ export default async function page({ root, signal, params, query, title }) {
         const list = drawPlan.list ??= h("div");
         renew(plan, h("dl.facts", what,
             h("dt", "Session"), h("dd", details.session_id ? h("a", { href: to("sessions", details.session_id), title: details.session_id }, brief(details.session_id, 40)) : "a new one each time"),
-            h("dt", "Acts for"), h("dd.mono", details.created_by), h("dt", "Missed"), h("dd", Misfires[details.misfire] ?? details.misfire), h("dt", "Overlap"), h("dd", Overlaps[details.overlap] ?? details.overlap),
+            h("dt", "Acts for"), h("dd", person(details.created_by)), h("dt", "Missed"), h("dd", Misfires[details.misfire] ?? details.misfire), h("dt", "Overlap"), h("dd", Overlaps[details.overlap] ?? details.overlap),
             h("dt", "Runs"), h("dd", h("a", { href: to("runs", { schedule_id: schedule }) }, "all of its runs"))),
             details.prompt && [h("h3", { style: { margin: "14px 0 4px" } }, "Prompt"), block(details.prompt, { label: "Prompt" })],
             details.params && Object.keys(details.params).length > 0 && jsonBlock("Parameters", details.params),

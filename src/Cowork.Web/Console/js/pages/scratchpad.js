@@ -9,7 +9,7 @@ import { me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { badge, tag } from "../ui/badge.js";
 import { block, copyButton, id } from "../ui/copy.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty, lost } from "../ui/empty.js";
 import { json } from "../ui/json.js";
 import { htmlFrame, picture, save } from "../ui/preview.js";
 import { reply } from "../ui/reply.js";
@@ -36,7 +36,7 @@ export default async function page({ root, signal, params, query, title }) {
     const source = resource({
         load: s => Promise.all([get(path`/api/v1/scratchpads/${pad}`, {}, s), get(path`/scratchpads/${pad}/executions`, { limit: 1000 }, s)]),
         when: event => isOfScratchpad(event) && (!details || event.session_id === null || event.session_id === sessionOf(details.conversation_id)), signal, gap: 500,
-        fail: error => replace(head, crumbs(), fault(error, () => source.refresh())),
+        fail: error => lost(error, { root, head, crumbs: crumbs(), word: "Scratchpad", again: () => source.refresh() }),
         show: ([found, told]) => {
             details = found;
             executions = new Map();

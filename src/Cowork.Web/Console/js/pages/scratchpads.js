@@ -1,7 +1,7 @@
 // The scratchpads of all sessions: notebooks that agents and people execute.
 import { pages as paged } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
-import { time } from "../format.js";
+import { person, time } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { removable } from "../ui/chips.js";
@@ -29,7 +29,7 @@ export default async function page({ root, signal, query }) {
         columns: [
             { title: "Title", fill: true, link: true, show: row => row.title },
             { title: "Session", text: true, hide: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, row.session_id) },
-            { title: "Made by", text: true, hide: true, show: row => h("code.muted", row.created_by) },
+            { title: "Made by", text: true, hide: true, show: row => person(row.created_by, "code.muted") },
             { title: "Made", num: true, hide: true, show: row => h("span.muted", time(row.created_at)) },
             { title: "Last change", num: true, show: row => h("span.muted", time(row.updated_at)) },
         ],

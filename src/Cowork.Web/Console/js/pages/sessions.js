@@ -1,7 +1,7 @@
 // All sessions, newest first; with words, those whose names have them, and what was said with them in any session.
 import { get, pages as paged, post } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
-import { time, whole } from "../format.js";
+import { person, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
@@ -36,7 +36,7 @@ export default async function page({ root, signal, query }) {
         columns: [
             { title: "Session", link: true, show: row => row.session_id },
             { title: "Title", fill: true, hide: true, show: row => row.title ?? row.metadata?.title ?? h("span.faint", "–") },
-            { title: "By", hide: true, text: true, show: row => h("code.muted", row.created_by ?? "–") },
+            { title: "By", hide: true, text: true, show: row => person(row.created_by, "code.muted") },
             { title: "Folder", hide: true, text: true, show: row => h("code.muted", row.workspace_path ?? "–") },
             { title: "Going on", num: true, show: row => row.live_runs > 0 ? h("span.kind-model", whole(row.live_runs)) : h("span.faint", "–") },
             { title: "Runs", num: true, show: row => whole(row.runs) },

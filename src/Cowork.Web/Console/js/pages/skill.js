@@ -9,7 +9,7 @@ import { brief } from "../text.js";
 import { badge } from "../ui/badge.js";
 import { block, copyButton, id } from "../ui/copy.js";
 import { diff } from "../ui/diff.js";
-import { empty, fault, firstSession } from "../ui/empty.js";
+import { empty, fault, firstSession, lost } from "../ui/empty.js";
 import { reply } from "../ui/reply.js";
 import { inTurn, table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
@@ -57,7 +57,7 @@ export default async function page({ root, signal, params, query, title }) {
             const byVersion = new Map(other.data.map(each => [each.version, each]));
             return { details, versions: told.versions.map(each => ({ instructions: null, tools: [], ...byVersion.get(each.version), ...each })) };
         },
-        when: isOfSkill, signal, fail: error => replace(head, crumbs(), fault(error, () => source.refresh())),
+        when: isOfSkill, signal, fail: error => lost(error, { root, head, crumbs: crumbs(), word: "Skill", again: () => source.refresh() }),
         show: value => {
             versions = value.versions;
             const isFirst = at === null || !versions.some(row => row.version === at);

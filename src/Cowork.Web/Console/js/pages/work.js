@@ -8,7 +8,7 @@ import { me, resource } from "../store.js";
 import { brief, wholeJson } from "../text.js";
 import { block, id } from "../ui/copy.js";
 import { confirm, dialog } from "../ui/dialog.js";
-import { fault } from "../ui/empty.js";
+import { fault, lost } from "../ui/empty.js";
 import { jsonBlock } from "../ui/json.js";
 import { htmlFrame, isHtml } from "../ui/preview.js";
 import { reply } from "../ui/reply.js";
@@ -22,7 +22,8 @@ export default async function page({ root, signal, params, title }) {
     const head = h("div");
     const shown = h("div");
     const facts = h("div");
-    replace(root, h("ol.crumbs", h("li", h("a", { href: to("works") }, "Works")), h("li", id(params.work))), head, h("div.split", shown, facts));
+    const crumbs = h("ol.crumbs", h("li", h("a", { href: to("works") }, "Works")), h("li", id(params.work)));
+    replace(root, crumbs, head, h("div.split", shown, facts));
     let before = null;
     // Of the work as it is shown: what somebody else has changed meanwhile is not written over.
     let version = null;
@@ -40,7 +41,7 @@ export default async function page({ root, signal, params, title }) {
         },
         when: event => event.stream_id === `work-${params.work.replace(/^work_/, "")}`,
         every: 30_000, signal,
-        fail: error => replace(head, h("h1", "Work"), fault(error, () => found.refresh())),
+        fail: error => lost(error, { root, head, crumbs, word: "Work", again: () => found.refresh() }),
         show: work => {
             if (before === wholeJson(work)) {
                 return;

@@ -1,8 +1,9 @@
 // OpenID Connect's authorization code flow with PKCE (RFC 7636): the console is a public client, and the code is worth nothing without what stays in this tab.
+import { ownName } from "../api.js";
 import { sha256 } from "../verify/sha256.js";
 
-const Pending = "cowork.sign-in";
-const SignedOut = "cowork.signed-out";
+const Pending = ownName("cowork.sign-in");
+const SignedOut = ownName("cowork.signed-out");
 const Channel = "cowork.sign-in";
 // Of a state whose answer belongs to the page that opened this window.
 const OfWindow = "window-";

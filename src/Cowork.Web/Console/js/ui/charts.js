@@ -21,7 +21,8 @@ export function niceMax(value) {
 class Chart extends HTMLElement {
     draw(make) {
         this.make = make;
-        this.observer ??= new ResizeObserver(() => this.redraw());
+        // Not within the observation, which would have to be made once more.
+        this.observer ??= new ResizeObserver(() => requestAnimationFrame(() => this.redraw()));
         this.observer.observe(this);
         this.redraw();
         return this;
@@ -55,6 +56,8 @@ const [Bottom, Top] = [20, 18];
 const LabelEvery = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 24, 30, 60, 120, 180, 360];
 const LabelWidth = 72;
 const LabelHalf = 20;
+// Half of the piece of a line that a value without neighbours is.
+const AloneHalf = 7;
 
 // The labels below a chart. first: the number of the first point in its day, so that labels stand at round times.
 function axis(labels, x, width, height, first) {
@@ -133,11 +136,12 @@ export function lines({ label, series, labels, texts = labels, height = 120, for
                 return null;
             }
             const text = `${texts[i]}: ${there.map(s => `${s.word} ${format(s.values[i])}`).join(", ")}`;
-            // A value without neighbours has no line: its point is always in sight.
+            // A value without neighbours has no line: a piece of one, by which it is known, stands there.
             const isAlone = s => (s.values[i - 1] ?? null) === null && (s.values[i + 1] ?? null) === null;
             const shape = svg(href ? "a.point" : "g.point", href ? { href: href(i), "aria-label": text } : {}, svg("title", text),
                 svg("rect.slot", { x: i * slot, y: Top, width: slot, height: height - Bottom - Top }),
-                there.map(s => svg("circle", { class: `fill-${s.kind}${isAlone(s) ? " alone" : ""}`, cx: x(i), cy: y(s.values[i]), r: 2.5 })));
+                there.map(s => [svg("circle", { class: `fill-${s.kind}`, cx: x(i), cy: y(s.values[i]), r: 2.5 }),
+                    isAlone(s) && svg("path", { class: `stroke-${s.kind}`, d: `M${x(i) - AloneHalf} ${y(s.values[i])}h${2 * AloneHalf}`, "stroke-width": 2, "stroke-dasharray": s.dash })]));
             links.push(shape);
             return shape;
         });

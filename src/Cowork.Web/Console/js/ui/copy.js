@@ -1,23 +1,35 @@
 // What can be copied: digests, ids, commands.
 import { h } from "../dom.js";
 import { isErasedDigest, shortHash, shortId, whole } from "../format.js";
-import { toast } from "./toast.js";
+import { toast, topDialog } from "./toast.js";
 
 // Of a text that is shown at once.
 const BlockMax = 20_000;
 
 export async function copy(text, what = "Copied") {
+    if (await toClipboard(text)) {
+        toast(`${what}.`);
+    } else {
+        toast("The browser did not let this page copy. Select the text, and copy it yourself.", { bad: true });
+    }
+}
+
+async function toClipboard(text) {
     try {
         await navigator.clipboard.writeText(text);
+        return true;
     } catch {
-        // Without HTTPS a page has no clipboard, but a selection that can be copied.
-        const field = h("textarea.sr", { value: text });
-        document.body.append(field);
+        // Without HTTPS a page has no clipboard, but a selection that can be copied. Beside a dialog nothing can be selected.
+        const active = document.activeElement;
+        const field = h("textarea.sr", { value: text, "aria-hidden": "true" });
+        topDialog().append(field);
+        field.focus({ preventScroll: true });
         field.select();
-        document.execCommand("copy");
+        const isCopied = document.execCommand("copy");
         field.remove();
+        active?.focus({ preventScroll: true });
+        return isCopied;
     }
-    toast(`${what}.`);
 }
 
 export function copyButton(text, label = "Copy") {

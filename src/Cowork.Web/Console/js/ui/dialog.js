@@ -4,7 +4,15 @@ import { go } from "../router.js";
 
 export function dialog(title, content, actions = []) {
     const id = idOf("dialog");
-    const box = h("dialog", { "aria-labelledby": id, on: { close: () => box.remove(), click: event => event.target === box && box.close() } },
+    // A press beside it closes it. One that begins in it and ends there does not: so a text is selected to its end.
+    let isBegunBeside = false;
+    const isBeside = ({ target, clientX: x, clientY: y }) => {
+        const { left, right, top, bottom } = box.getBoundingClientRect();
+        return target === box && (x < left || x > right || y < top || y > bottom);
+    };
+    const box = h("dialog", { "aria-labelledby": id, on: {
+        close: () => box.remove(), pointerdown: event => isBegunBeside = isBeside(event), click: event => isBegunBeside && isBeside(event) && box.close(),
+    } },
         h("h2", { id }, title), content, h("div.actions", actions, h("button", { type: "button", on: { click: () => box.close() } }, "Close")));
     document.body.append(box);
     box.showModal();

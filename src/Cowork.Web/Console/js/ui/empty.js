@@ -1,6 +1,7 @@
 // What stands where nothing is, and what went wrong.
 import { curl } from "../api.js";
-import { h } from "../dom.js";
+import { h, replace } from "../dom.js";
+import { showAnew } from "../router.js";
 import { copyButton } from "./copy.js";
 
 const PlacesMax = 20;
@@ -22,4 +23,12 @@ export function fault(error, again) {
         h("span.grow", isSame && [h("code", places[0][0]), ": "], error.message, " ", h("span.muted", error.code ? `(${error.code})` : ""),
             !isSame && places.length > 0 && h("ul.places", places.slice(0, PlacesMax).map(([place, text]) => h("li", h("code", place), ": ", text)))),
         again && h("button", { type: "button", on: { click: again } }, "Try again"));
+}
+
+// The page of one thing that cannot be shown: what leads back, what it would be, and why. Where there is no such thing, nothing else stands there.
+// head: its head, where the rest can stay; more: what helps a reader who looks for what is not there.
+export function lost(error, { root, head, crumbs, word, again, more }) {
+    const isNowhere = error.status === 404;
+    const isAbove = !isNowhere && crumbs.isConnected && !head.contains(crumbs);
+    replace(isNowhere ? root : head, !isAbove && crumbs, h("div.head", h("h1", word)), fault(error, isNowhere ? showAnew : again), isNowhere && more);
 }
