@@ -28,6 +28,11 @@ class Chart extends HTMLElement {
         return this;
     }
 
+    // At once: nobody sees the place empty, and its size is known when others are laid out.
+    connectedCallback() {
+        this.make && this.redraw();
+    }
+
     // Which of its points has the focus; set before it is drawn: which is to have it.
     get focusAt() {
         return [...this.querySelectorAll("a.point")].indexOf(document.activeElement);
