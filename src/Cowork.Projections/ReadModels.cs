@@ -16,7 +16,10 @@ public static class ReadModels
     ];
 
     /// <summary>The read models that follow the log.</summary>
-    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model, MemoryWords.Model, Messages.Model, RunSources.Model, Usage.Model, Retained.Model];
+    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } =
+    [
+        Metrics.Model, MemoryWords.Model, Messages.Model, RunSources.Model, Names.Model, Usage.Model, Retained.Model,
+    ];
 
     /// <summary>Every model that has a table.</summary>
     public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. AsyncProjections];
@@ -51,6 +54,7 @@ public static class ReadModels
 [JsonSerializable(typeof(RetainedRow))]
 [JsonSerializable(typeof(MessageRow))]
 [JsonSerializable(typeof(RunSourceRow))]
+[JsonSerializable(typeof(NameRow))]
 [JsonSerializable(typeof(Content))]
 [JsonSerializable(typeof(string))]
 sealed partial class RowJson : JsonSerializerContext;

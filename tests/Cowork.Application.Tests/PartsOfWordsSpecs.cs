@@ -31,4 +31,14 @@ public sealed class PartsOfWordsSpecs
             Assert.Empty(text.Intersect(PartsOfWords.Pieces(org, scope, "a kitchen, redone")));
         }
     }
+
+    [Fact]
+    public void All_pieces_have_words_of_one_and_two_characters_too()
+    {
+        var text = PartsOfWords.AllPieces("acme", "session", "a kitchen, 日本").ToHashSet();
+        Assert.Subset(text, PartsOfWords.AskedPieces("acme", "session", ["kitchen", "it", "a", "日"]).ToHashSet());
+        Assert.DoesNotContain(PartsOfWords.AskedPieces("acme", "session", ["z"]).Single(), text);
+        Assert.Equal(2, PartsOfWords.AskedPieces("acme", "session", ["abcd"]).Count);
+        Assert.Empty(text.Intersect(PartsOfWords.AllPieces("acme", "skill", "a kitchen, 日本")));
+    }
 }

@@ -5,12 +5,18 @@ namespace Cowork.Storage.Tests;
 
 public sealed class InMemoryStorageSpec : StorageContract
 {
-    readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Cards, Chain.Lives, Chain.Words()], TimeProvider.System);
+    InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Cards, Chain.Lives, Chain.Words()], TimeProvider.System);
     readonly Dictionary<string, InMemoryEngine.Node> nodes = [];
 
     public override ValueTask InitializeAsync() => default;
 
     public override ValueTask DisposeAsync() => default;
+
+    protected override Task<Node> OpenNamed()
+    {
+        engine = new([Chain.Tallies, Chain.Marks, Chain.Names], TimeProvider.System);
+        return Open("a");
+    }
 
     protected override Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead)
     {

@@ -32,6 +32,9 @@ public sealed partial class MartenStorageSpec : StorageContract
     protected override async Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead) =>
         NodeOf(await Start(ConnectionString, name, observer, o => o with { DeadNodes = dead }));
 
+    protected override async Task<Node> OpenNamed() =>
+        NodeOf(await Start(ConnectionString, "a", change: o => o with { Models = [Chain.Tallies, Chain.Marks, Chain.Names] }));
+
     async Task<StorageEngine> Start(string at, string name, ICommitObserver? observer = null, Func<StorageOptions, StorageOptions>? change = null)
     {
         var (role, owner) = TestPostgres.Roles(at);

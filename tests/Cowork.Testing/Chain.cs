@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
@@ -12,6 +13,9 @@ public sealed record Tally(int Events, string Text, string Session);
 
 /// <summary>How often a word was said in a tenant, by whom last and by whom at all.</summary>
 public sealed record WordCount(int Times, string Last, string By);
+
+/// <summary>What a run is called: its last text.</summary>
+public sealed record Label([property: JsonPropertyName("text")] string Text);
 
 /// <summary>One stream as its only writer sees it: builds commits that follow each other.</summary>
 /// <param name="also">A model beside the usual ones, which the engine has too.</param>
@@ -52,6 +56,20 @@ public sealed class Chain(string org, string stream, string? session = null, str
         },
         Status: row => row.Times == 1 ? "once" : "often",
         Search: row => row.By);
+
+    /// <summary>The names of runs, by which tallies are found: a run whose last text is <c>gone</c> has none.</summary>
+    public static AsyncProjection<Label> Names { get; } = new(
+        "labels", ["output_delta.v1"], (JsonTypeInfo<Label>)new JsonSerializerOptions { TypeInfoResolver = new DefaultJsonTypeInfoResolver() }.GetTypeInfo(typeof(Label)),
+        e => [new(e.Org, e.Stream)],
+        (_, e) => [(new(e.Org, e.Stream), TextOf(e.Event) is var text && text == "gone" ? null : new(PartsOfWords.Fold(text)))],
+        Scope: _ => "run",
+        Search: row => row.Text)
+    {
+        Lists = RowLists.ByScope,
+        ByParts = true,
+    };
+
+    public static NamedLike NamedLike(string words) => new(Names.Table, "run", PartsOfWords.Words(words));
 
     /// <summary>
     /// A row for each key of a run: an event whose text is <c>KEY=VALUE</c> goes into the row of that key, <c>KEY=gone</c> takes it away, and any other

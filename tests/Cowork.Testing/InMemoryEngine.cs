@@ -369,12 +369,17 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
             .Where(r => query.Before is null || r.Value.Created < query.Before)
             .Where(r => query.Owner is null || IsOwned(org, r.Value.Value, query.Owner))
             .Where(r => query.Having is not { } having || Member(r.Value.Value, having.Member) == having.Text)
+            .Where(r => query.Named is not { } named || IsNamed(org, r.Key.Key, named))
             .OrderByDescending(r => r.Value.Created).Select(r => r.Value.Shown(r.Key.Key));
     }
 
     bool IsOwned(string org, RowValue row, RowOwner owner) =>
         (owner.Member is { } member ? Member(row, member) : row.Scope) is not { } key || Table(owner.Table).ContainsKey((org, key))
         || (owner.OrTable is { } other && Table(other).ContainsKey((org, key)));
+
+    bool IsNamed(string org, string key, NamedLike named) =>
+        Table(named.Table).TryGetValue((org, $"{named.Kind}-{(named.ByParent ? key[..key.IndexOf('.', StringComparison.Ordinal)] : key)}"), out var name)
+        && PartsOfWords.Has(name.Value.Search!, named.Words);
 
     static bool IsShared(RowValue row, RowShare share) => Member(row, share.Member) is not { } value || value == share.Value;
 

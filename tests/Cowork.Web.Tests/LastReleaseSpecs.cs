@@ -96,6 +96,11 @@ public sealed partial class LastReleaseSpecs
             var content = await host.Http.GetByteArrayAsync($"/artifacts/{artifact!["artifact_id"]}/versions/{artifact["version"]}/content");
             Assert.Equal(artifact["sha256"]!.GetValue<string>(), Convert.ToHexStringLower(SHA256.HashData(content)));
         }
+        // What that release named is found by its name.
+        var skill = expected["skills"]![0]!;
+        await host.Http.Until(
+            $"/skills?limit=1000&q={Uri.EscapeDataString(skill["name"]!.GetValue<string>().ToUpperInvariant())}",
+            got => got.Is(200).Text.Contains(skill["skill_id"]!.GetValue<string>(), StringComparison.Ordinal));
         var letters = JsonNode.Parse((await host.Http.Get("/engine/dead-letters")).Is(200).Text)!["dead_letters"]!.AsArray();
         Assert.Equal(
             expected["dead_letters"]?["dead_letters"]?.AsArray().Select(letter => $"{letter!["kind"]} {letter["key"]}") ?? [], letters.Select(letter => $"{letter!["kind"]} {letter["key"]}"));

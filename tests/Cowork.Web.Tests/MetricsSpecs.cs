@@ -99,7 +99,7 @@ public sealed class MetricsSpecs(TestTenant first) : IClassFixture<TestTenant>, 
         var counted = (await tenant.Host.Http.Get("/metrics")).Is(200);
         Assert.Equal("marten", counted.Json.GetProperty("host").GetProperty("engine").GetString());
         Assert.Equal(
-            [("memory_words", false), ("messages", false), ("metrics", false), ("retained", false), ("run_sources", false), ("usage", false)],
+            [("memory_words", false), ("messages", false), ("metrics", false), ("names", false), ("retained", false), ("run_sources", false), ("usage", false)],
             counted.Json.GetProperty("host").GetProperty("projections").EnumerateArray().Select(p => (p.GetProperty("name").GetString(), p.GetProperty("parked").GetBoolean())));
         var text = ExpositionText.Read((await tenant.Host.Http.Get("/metrics", ("Accept", OpenMetrics))).Is(200).Text, true);
         Assert.True(text.Values["cowork_log_head_gid"] >= text.Values["cowork_metrics_as_of_gid"]);

@@ -537,6 +537,11 @@ public sealed class PrivacySpecs
             .Is(201)["id"];
         (await http.Send(HttpMethod.Patch, $"/api/v1/schedules/{prompted}", $$"""{"prompt":"/say {{Word}} otherwise"}""")).Is(200);
         await http.Until($"/groups/{group}/messages", got => got.Is(200).Text.Contains("\"done\"", StringComparison.Ordinal));
+        string[] named = [.. ((string[])["sessions", "scheduled-runs", "api/v1/schedules", "scratchpads", "artifacts", "api/v1/files", "groups"]).Select(list => $"/{list}?q=zephyrQ")];
+        foreach (var list in named)
+        {
+            await http.Until(list, got => got.Is(200).Text.Contains(Word, StringComparison.Ordinal));
+        }
         await http.Until($"/api/v1/conversations/search?q={Word}", got => got.Is(200).Text.Contains(Word, StringComparison.Ordinal));
         var position = (await http.Get("/events?limit=1000")).Is(200).Json.GetProperty("events").EnumerateArray().Last().GetProperty("gid").GetInt64();
         return new(
@@ -546,7 +551,7 @@ public sealed class PrivacySpecs
                 $"/runs/{longer}", $"/runs/{run}/trace", $"/api/v1/conversations/{conversation}", $"/api/v1/scratchpads/{pad}", $"/api/v1/memories/{memory}", $"/api/v1/files/{file}",
                 $"/api/v1/files/{file}/content", $"/myworks/{work}", "/myworks?q=zephyr", $"/groups/{group}", $"/groups/{group}/messages", $"/api/cowork/tasks/{task}",
                 "/approvals?status=all", $"/api/v1/conversations/search?q={Word}", "/events?limit=1000", $"/scheduled-runs/{planned}", $"/api/v1/schedules/{prompted}",
-                "/schedules/upcoming",
+                "/schedules/upcoming", .. named,
             ],
             new(StringComparer.Ordinal)
             {

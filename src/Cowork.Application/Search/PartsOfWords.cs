@@ -42,16 +42,47 @@ public static class PartsOfWords
     /// <summary>The distinct pieces of folded texts, as hashes that differ by tenant and scope, so that an index of all tenants' rows is none of each.</summary>
     public static long[] Pieces(string org, string? scope, params IEnumerable<string> texts)
     {
-        var begin = Hash(Hash(Hash(14_695_981_039_346_656_037, org), "\n"), scope);
+        var begin = Begin(org, scope);
         var pieces = new HashSet<long>();
         foreach (var text in texts)
         {
-            for (var i = 0; i + PieceChars <= text.Length; i++)
-            {
-                pieces.Add(unchecked((long)Hash(begin, text.AsSpan(i, PieceChars))));
-            }
+            AddPieces(pieces, begin, text, PieceChars);
         }
         return [.. pieces];
+    }
+
+    /// <summary>The distinct pieces of a folded text, also those of one and two characters, by which words that short are found.</summary>
+    public static IReadOnlyCollection<long> AllPieces(string org, string? scope, string text)
+    {
+        var begin = Begin(org, scope);
+        var pieces = new HashSet<long>();
+        for (var chars = 1; chars <= PieceChars; chars++)
+        {
+            AddPieces(pieces, begin, text, chars);
+        }
+        return pieces;
+    }
+
+    /// <summary>Those of <see cref="AllPieces"/> that every text with the words has.</summary>
+    public static IReadOnlyCollection<long> AskedPieces(string org, string? scope, IReadOnlyList<string> words)
+    {
+        var begin = Begin(org, scope);
+        var pieces = new HashSet<long>();
+        foreach (var word in words)
+        {
+            AddPieces(pieces, begin, word, Math.Min(PieceChars, word.Length));
+        }
+        return pieces;
+    }
+
+    static ulong Begin(string org, string? scope) => Hash(Hash(Hash(14_695_981_039_346_656_037, org), "\n"), scope);
+
+    static void AddPieces(HashSet<long> pieces, ulong begin, string text, int chars)
+    {
+        for (var i = 0; i + chars <= text.Length; i++)
+        {
+            pieces.Add(unchecked((long)Hash(begin, text.AsSpan(i, chars))));
+        }
     }
 
     /// <summary>FNV-1a over 16-bit characters.</summary>

@@ -68,6 +68,8 @@ public sealed record AsyncProjection<TRow>(
 
     public bool Searched => Search is not null;
 
+    public bool ByParts { get; init; }
+
     /// <summary>The stream whose words a row has, by the row's key; null: rows have none.</summary>
     public Func<string, string>? Stream { get; init; }
 

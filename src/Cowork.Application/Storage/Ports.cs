@@ -189,6 +189,22 @@ public sealed record RowQuery(
 {
     /// <summary>Only rows with this text as a member of their JSON. No index helps: the rows of the list are read. Null: all.</summary>
     public (string Member, string Text)? Having { get; init; }
+
+    /// <summary>Only rows whose thing has a name like that. Null: all.</summary>
+    public NamedLike? Named { get; init; }
+}
+
+/// <summary>Things of one kind by parts of the words of their names.</summary>
+/// <param name="Table">A model that is found by parts of words (<see cref="IRowModel.ByParts"/>): it has a row for each thing, made by the event that made the thing's own.</param>
+/// <param name="Kind">Scope of the things in that table; with a hyphen, the beginning of their keys there.</param>
+/// <param name="Words">Each is a part of the name, folded by <see cref="PartsOfWords"/>.</param>
+public sealed record NamedLike(string Table, string Kind, IReadOnlyList<string> Words)
+{
+    /// <summary>True: the list's scope has so few rows that each is compared. Otherwise an index finds them among any number of things.</summary>
+    public bool OfFew { get; init; }
+
+    /// <summary>True: a row's key is its thing's, a dot and more. Only of few.</summary>
+    public bool ByParent { get; init; }
 }
 
 /// <summary>What rows belong to: what belongs to something that was deleted is not found. A row whose JSON has no such member belongs to nothing, and is found.</summary>

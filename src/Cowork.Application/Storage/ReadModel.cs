@@ -32,6 +32,11 @@ public interface IRowModel
     /// <summary>True when its rows are found by full text.</summary>
     bool Searched { get; }
 
+    /// <summary>
+    /// True: its rows are found not by whole words but by any part of them (<see cref="NamedLike"/>), in lists of their scopes. Its JSON has the text, folded, as <c>text</c>.
+    /// </summary>
+    bool ByParts => false;
+
     /// <summary>How its rows are listed. Each way costs an index, and no query may go another.</summary>
     RowLists Lists => RowLists.All;
 

@@ -191,7 +191,7 @@ public sealed class RowsAsOf(IRows rows, CommandHandler commands, IReadOnlyList<
     {
         var model = Known(table);
         model.Check(query);
-        if (query.Owner is not null)
+        if (query is not { Owner: null, Named: null })
         {
             throw new ArgumentException($"{table} is not listed like that as of a position.", nameof(query));
         }

@@ -20,6 +20,12 @@ sealed class RowStore : IRows
     /// </summary>
     const int ComparedMax = 1_000;
 
+    /// <summary>Things with a name whose rows are looked at together.</summary>
+    const int NamedMax = 10_000;
+
+    /// <summary>The text in the rows of models that are found by parts of words.</summary>
+    const string NameMember = "text";
+
     const int EventsPerPage = 2_000;
 
     /// <summary>Streams that may still change before writers are stopped for the swap.</summary>
@@ -62,7 +68,8 @@ sealed class RowStore : IRows
             ct);
     }
 
-    public async ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct) => (await Lists(org, table, [query], ct))[0];
+    public async ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct) =>
+        query.Named is { OfFew: false } named ? await ListNamed(org, table, query, named, ct) : (await Lists(org, table, [query], ct))[0];
 
     public ValueTask<IReadOnlyList<IReadOnlyList<Row>>> Lists(string org, string table, IReadOnlyList<RowQuery> queries, CancellationToken ct)
     {
@@ -96,6 +103,81 @@ sealed class RowStore : IRows
             ct);
     }
 
+    /// <summary>
+    /// Rows of a list by their names. Names that one thing in forty has are found among the newest, at the cost of a page; of rarer ones the index finds few. What else the
+    /// list asks is asked of what was found, as many at a time as a statement looks at quickly.
+    /// </summary>
+    async ValueTask<IReadOnlyList<Row>> ListNamed(string org, string table, RowQuery query, NamedLike named, CancellationToken ct)
+    {
+        var (found, bytes, before) = (new List<Row>(), 0L, query.Before);
+        for (var isByPieces = false; ; isByPieces = true)
+        {
+            var (keys, last) = await Named(org, named, before, isByPieces, ct);
+            if (keys.Length > 0)
+            {
+                var parameters = new List<Func<NpgsqlParameter>>();
+                var which = Which(org, table, query with { Named = null }, parameters);
+                parameters.Add(() => Parameter.Texts(keys));
+                parameters.Add(() => Parameter.Long(query.Limit - found.Count));
+                // As an expression, so that no plan walks through the list to find the keys.
+                var sql = $"""
+                    SELECT id, created, version, row FROM {schema}.{table} WHERE {which} AND id = ANY (${parameters.Count - 1})
+                    ORDER BY created + 0 DESC LIMIT ${parameters.Count}
+                    """;
+                var rows = await database.WithReconnect(org, async connection => await Rows(connection, Statement(sql, parameters), ct, query.Bytes - bytes), ct);
+                found.AddRange(rows);
+                bytes += rows.Sum(row => (long)row.Json.Length);
+            }
+            if (last is null || found.Count >= query.Limit || bytes > query.Bytes)
+            {
+                return found;
+            }
+            before = last;
+        }
+    }
+
+    /// <summary>Keys of things with a name, and the place behind which the next call goes on; null: there are no more of them.</summary>
+    /// <param name="isByPieces">The index finds them. Otherwise the next ones of the list are compared.</param>
+    ValueTask<(string[] Keys, long? Last)> Named(string org, NamedLike named, long? before, bool isByPieces, CancellationToken ct)
+    {
+        var parameters = new List<Func<NpgsqlParameter>> { () => Parameter.Text(org), () => Parameter.Text(named.Kind) };
+        string Next(Func<NpgsqlParameter> parameter)
+        {
+            parameters.Add(parameter);
+            return $"${parameters.Count}";
+        }
+        var place = before is { } position ? $" AND created < {Next(() => Parameter.Long(position))}" : "";
+        var has = string.Join(" AND ", named.Words.Select(word => $"strpos(row ->> '{NameMember}', {Next(() => Parameter.Text(word))}) > 0"));
+        var sql = isByPieces
+            ? $"""
+               SELECT id, created, true FROM (
+                   SELECT id, created FROM {schema}.{Fence.ViewOf(Known(named.Table).Table)}
+                   WHERE {SearchTerms.Column} @> {Next(() => Parameter.Texts(SearchTerms.Asked(org, named)))} AND {has}
+                       AND coalesce(tenant_id, '') = $1 AND coalesce(scope, '') = $2{place} OFFSET 0) f
+               ORDER BY created DESC LIMIT {NamedMax}
+               """
+            : $"SELECT id, created, {has} FROM {schema}.{Known(named.Table).Table} WHERE tenant_id = $1 AND scope = $2{place} ORDER BY created DESC LIMIT {ComparedMax}";
+        return database.WithReconnect<(string[], long?)>(
+            org,
+            async connection =>
+            {
+                var off = new NpgsqlBatchCommand($"SELECT set_config('enable_seqscan', '{(isByPieces ? "off" : "on")}', true)");
+                await using var reader = await connection.Read(ct, off, Statement(sql, parameters));
+                await reader.NextResultAsync(ct);
+                var (keys, last, looked) = (new List<string>(), 0L, 0);
+                while (await reader.ReadAsync(ct))
+                {
+                    (last, looked) = (reader.GetInt64(1), looked + 1);
+                    if (reader.GetBoolean(2))
+                    {
+                        keys.Add(reader.GetString(0)[(named.Kind.Length + 1)..]);
+                    }
+                }
+                return ([.. keys], looked == (isByPieces ? NamedMax : ComparedMax) ? last : null);
+            },
+            ct);
+    }
+
     public ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct)
     {
         var parameters = new List<Func<NpgsqlParameter>>();
@@ -113,7 +195,9 @@ sealed class RowStore : IRows
             org,
             async connection =>
             {
-                await using var reader = await connection.Read(ct, Statement(count, parameters[..^2]), Statement(sql, parameters));
+                var off = new NpgsqlBatchCommand($"SELECT set_config('enable_seqscan', '{(query.Named is null ? "on" : "off")}', true)");
+                await using var reader = await connection.Read(ct, off, Statement(count, parameters[..^2]), Statement(sql, parameters));
+                await reader.NextResultAsync(ct);
                 await reader.ReadAsync(ct);
                 var total = reader.GetInt64(0);
                 await reader.NextResultAsync(ct);
@@ -154,7 +238,32 @@ sealed class RowStore : IRows
             parameters.Add(() => Parameter.Text(having.Text));
             sql += $" AND row ->> {Schema.Literal(having.Member)} = ${parameters.Count}";
         }
+        if (query.Named is { } named)
+        {
+            sql += IsNamed(org, table, named, parameters);
+        }
         return query.Owner is { } owner ? sql + OwnedBy(owner, table) : sql;
+    }
+
+    /// <summary>The condition on the names of rows: of few rows, each name is looked up; of many, the index tells the keys of those that have it.</summary>
+    string IsNamed(string org, string table, NamedLike named, List<Func<NpgsqlParameter>> parameters)
+    {
+        string Next(Func<NpgsqlParameter> parameter)
+        {
+            parameters.Add(parameter);
+            return $"${parameters.Count}";
+        }
+        var has = string.Concat(named.Words.Select(word => $" AND strpos(n.row ->> '{NameMember}', {Next(() => Parameter.Text(word))}) > 0"));
+        var begin = Next(() => Parameter.Text($"{named.Kind}-"));
+        if (named.OfFew)
+        {
+            var key = named.ByParent ? $"split_part({table}.id, '.', 1)" : $"{table}.id";
+            return $" AND (SELECT true FROM {schema}.{Known(named.Table).Table} n WHERE n.tenant_id = {table}.tenant_id AND n.id = {begin} || {key}{has})";
+        }
+        return $"""
+             AND id = ANY (ARRAY(SELECT substr(n.id, length({begin}) + 1) FROM {schema}.{Fence.ViewOf(Known(named.Table).Table)} n
+                WHERE {SearchTerms.Column} @> {Next(() => Parameter.Texts(SearchTerms.Asked(org, named)))}{has} AND n.tenant_id = $1))
+            """;
     }
 
     /// <summary>A subquery that answers a value is looked up row by row, by the primary key; one that is joined may be read whole when the planner has no statistics.</summary>
@@ -772,7 +881,7 @@ sealed class RowStore : IRows
         (null, null) => true,
         (null, _) or (_, null) => false,
         var (m, l) => m.Value.Scope == l.Scope && m.Value.Status == l.Status && m.Created == l.Created && m.Updated == l.Updated && m.Version == l.Version
-            && m.Value.Json.Span.SequenceEqual(l.Json) && (!model.Searched || SearchTerms.Of(org, m.Value.Search) == l.Search) && m.Value.Place == l.Place
+            && m.Value.Json.Span.SequenceEqual(l.Json) && (!model.Searched || SearchTerms.Of(model, org, m.Value) == l.Search) && m.Value.Place == l.Place
             && (l.Pieces is null || PartsOfWords.Pieces(org, m.Value.Scope, m.Value.Place!.Text).SequenceEqual(l.Pieces)),
     };
 

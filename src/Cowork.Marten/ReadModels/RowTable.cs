@@ -107,7 +107,7 @@ sealed class RowTable(string schema, string table, IRowModel model, bool isLive 
                 (created[i], updated[i], version[i], json[i]) = (row.Created, row.Updated, row.Version, row.Value.Json);
                 if (searched)
                 {
-                    search[i] = SearchTerms.Of(key.Org, row.Value.Search);
+                    search[i] = SearchTerms.Of(model, key.Org, row.Value);
                 }
                 if (placed)
                 {

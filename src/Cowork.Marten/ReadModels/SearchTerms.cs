@@ -1,7 +1,10 @@
+using System.Buffers.Binary;
+using System.Buffers.Text;
 using System.Security.Cryptography;
 using System.Text;
 
 using Cowork.Application;
+using Cowork.Application.Storage;
 
 namespace Cowork.Marten;
 
@@ -25,10 +28,26 @@ static class SearchTerms
     const int AskedMax = 32;
 
     /// <summary>A row's distinct terms, separated by spaces; null: the row is not searched.</summary>
-    public static string? Of(string org, string? text) => text is null ? null : string.Join(' ', Terms(org, text, CharsMax, TermsMax));
+    public static string? Of(IRowModel model, string org, RowValue row) =>
+        row.Search is not { } text ? null
+        : string.Join(' ', model.ByParts ? Terms(PartsOfWords.AllPieces(org, row.Scope, text)) : Terms(org, text, CharsMax, TermsMax));
 
     /// <summary>A query's terms.</summary>
     public static string[] Asked(string org, string query) => [.. Terms(org, query, AskedCharsMax, AskedMax)];
+
+    /// <summary>The terms of parts of words.</summary>
+    public static string[] Asked(string org, NamedLike query) => [.. Terms(PartsOfWords.AskedPieces(org, query.Kind, query.Words))];
+
+    /// <summary>Eight characters each: two pieces that share them cost a comparison.</summary>
+    static IEnumerable<string> Terms(IEnumerable<long> pieces)
+    {
+        var bytes = new byte[sizeof(long)];
+        foreach (var piece in pieces)
+        {
+            BinaryPrimitives.WriteInt64LittleEndian(bytes, piece);
+            yield return Base64Url.EncodeToString(bytes.AsSpan(0, 6));
+        }
+    }
 
     static IEnumerable<string> Terms(string org, string text, int charsMax, int termsMax)
     {

@@ -1,6 +1,8 @@
 using System.Globalization;
 
+using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Projections;
 
 namespace Cowork.Web.Http;
 
@@ -115,6 +117,26 @@ static class SearchQuery
         {
             throw new UnreadableRequestException(ErrorResult.Invalid(name, $"Must be text of at most {CharsMax} characters."));
         }
+    }
+}
+
+/// <summary>The query parameter of lists by which things are found by their names.</summary>
+static class NameQuery
+{
+    public static TextQuery Words { get; } = new("q", "", "Only those whose name has each of these words as a part, whatever the case.");
+
+    /// <summary>Null: the request asks for no name.</summary>
+    /// <param name="kind">Name of the things' aggregate.</param>
+    /// <param name="session">The session whose things the list has; null: it has the tenant's.</param>
+    /// <exception cref="UnreadableRequestException">It is too long, or no text, or asked of an earlier moment.</exception>
+    public static NamedLike? Read(HttpContext http, string kind, SessionKey? session = null)
+    {
+        var words = Words.Read(http);
+        SearchQuery.Check(Words.Name, words);
+        var named = Names.Like(kind, words);
+        return named is not null && http.Request.Query.ContainsKey(AsOf.Name)
+            ? throw new UnreadableRequestException(AsOf.Unsupported("Names are found as they are now: leave q or as_of out."))
+            : named is null ? null : named with { OfFew = session is not null };
     }
 }
 

@@ -30,7 +30,7 @@ static class ArtifactEndpoints
     {
         routes.MapGet("/artifacts", List).WithName("listArtifacts").WithTags("Artifacts")
             .WithSummary("List the artifacts of all sessions, those that were made last first")
-            .Takes(SessionInQuery.Parameter).Takes(Lists.LimitOfPage).Takes(ListCursors.Cursor)
+            .Takes(SessionInQuery.Parameter).Takes(NameQuery.Words).Takes(Lists.LimitOfPage).Takes(ListCursors.Cursor)
             .Produces<ArtifactSummaryList>().Refuses(404, 422);
         var artifact = routes.MapGroup("/artifacts/{artifact_id}").WithTags("Artifacts");
         artifact.MapGet("", Get).WithName("getArtifact")
@@ -47,15 +47,17 @@ static class ArtifactEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
-        var page = ListCursors.Enter(http, "artifacts", SessionInQuery.Parameter.Name);
+        var page = ListCursors.Enter(http, "artifacts", SessionInQuery.Parameter.Name, NameQuery.Words.Name);
         var (session, limit) = (SessionInQuery.Read(http), (int)Lists.LimitOfPage.Read(http));
         if (session is { } of && await rows.FindSession(caller, of, ct) is null)
         {
             return ErrorResult.NotFound("session");
         }
+        var named = NameQuery.Read(http, Artifact.Aggregate.Name, session);
         var found = session is { } within
-            ? await rows.List(caller.Org, SessionArtifacts.Model.Table, new(within.Value, Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max), ct)
-            : await rows.List(caller.Org, Artifacts.Model.Table, Artifacts.Query(null, null, limit + 1) with { Before = page.Before }, ct);
+            ? await rows.List(
+                caller.Org, SessionArtifacts.Model.Table, new(within.Value, Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max) { Named = named }, ct)
+            : await rows.List(caller.Org, Artifacts.Model.Table, Artifacts.Query(null, null, limit + 1) with { Before = page.Before, Named = named }, ct);
         var shown = found.Take(limit).Select(row => Summary(Artifacts.Model.Read(row.Json.Span))).ToList();
         return JsonResult.Of(200, new(shown, page.Next(http, found, shown.Count)), AgentServiceJson.Answers.ArtifactSummaryList);
     }

@@ -35,7 +35,7 @@ static class NotebookEndpoints
     {
         routes.MapGet("/scratchpads", List).WithName("listNotebooks").WithTags("Scratchpads")
             .WithSummary("List the scratchpads of all conversations, newest first, without replays")
-            .Takes(SessionInQuery.Parameter).Takes(Lists.LimitOfPage).Takes(ListCursors.Cursor)
+            .Takes(SessionInQuery.Parameter).Takes(NameQuery.Words).Takes(Lists.LimitOfPage).Takes(ListCursors.Cursor)
             .Produces<NotebookList>().Refuses(404, 422);
         routes.MapGet("/scratchpads/{scratchpad_id}/executions", Executions).WithName("listNotebookExecutions").WithTags("Scratchpads")
             .WithSummary("List who executed a scratchpad's cells, and for which run, newest first")
@@ -45,13 +45,17 @@ static class NotebookEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        var page = ListCursors.Enter(http, "scratchpads", SessionInQuery.Parameter.Name);
+        var page = ListCursors.Enter(http, "scratchpads", SessionInQuery.Parameter.Name, NameQuery.Words.Name);
         var (session, limit) = (SessionInQuery.Read(http), (int)Lists.LimitOfPage.Read(http));
         if (session is { } of && await rows.FindSession(caller, of, ct) is null)
         {
             return ErrorResult.NotFound("session");
         }
-        var query = (session is { } within ? Scratchpads.Query(within, limit + 1) : Scratchpads.OfAll(limit + 1)) with { Before = page.Before };
+        var query = (session is { } within ? Scratchpads.Query(within, limit + 1) : Scratchpads.OfAll(limit + 1)) with
+        {
+            Before = page.Before,
+            Named = NameQuery.Read(http, Scratchpad.Aggregate.Name, session),
+        };
         var found = await rows.List(caller.Org, Scratchpads.Model.Table, query, ct);
         var shown = new List<NotebookSummary>();
         var read = 0;

@@ -140,7 +140,7 @@ static class ScheduledRunEndpoints
             .Produces<ScheduledRunDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         schedules.MapGet("", List).WithName("listSchedules")
             .WithSummary("List schedules, newest first")
-            .Takes(Status).Takes(Lists.Limit).Takes(ListCursors.Cursor)
+            .Takes(Status).Takes(NameQuery.Words).Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .TakesAsOf()
             .Produces<ScheduledRunList>().Refuses(422);
         schedules.MapGet("/{schedule_id}", Get).WithName("getSchedule")
@@ -203,9 +203,12 @@ static class ScheduledRunEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
-        (var page, view) = ListCursors.Enter(http, view, "schedules", Status.Name);
+        (var page, view) = ListCursors.Enter(http, view, "schedules", Status.Name, NameQuery.Words.Name);
         var (status, limit) = (Status.Read(http), (int)Lists.Limit.Read(http));
-        var query = new RowQuery(Schedules.WithSkill, status == "all" ? null : status, limit + 1, page.Before, PageBytes.Max);
+        var query = new RowQuery(Schedules.WithSkill, status == "all" ? null : status, limit + 1, page.Before, PageBytes.Max)
+        {
+            Named = NameQuery.Read(http, Schedule.Aggregate.Name),
+        };
         var rows = await view.Rows.List(caller.Org, Schedules.Model.Table, query, ct);
         var shown = new List<ScheduledRunDetails>();
         var room = new ListRoom();

@@ -67,9 +67,10 @@ public sealed record SessionAnswer(SessionKey SessionId, string WorkspacePath, J
 /// <param name="Runs">Number of runs.</param>
 /// <param name="LiveRuns">Number of runs that have not ended.</param>
 /// <param name="ForkedFrom">Where it forked from; null: it has a beginning of its own.</param>
+/// <param name="Title">What a client called it, or its first message; null: it has none. A client of this API may give one as <c>metadata.title</c>.</param>
 public sealed record SessionDetails(
     SessionKey SessionId, string WorkspacePath, JsonElement Metadata, string? Model, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt,
-    DateTimeOffset UpdatedAt, ForkOrigin? ForkedFrom);
+    DateTimeOffset UpdatedAt, ForkOrigin? ForkedFrom, Content? Title);
 
 /// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
 public sealed record SessionList(IReadOnlyList<SessionDetails> Sessions, string? NextCursor);
@@ -84,7 +85,7 @@ static class SessionEndpoints
             .Produces<SessionAnswer>(201).Refuses(400, 409, 410, 413, 415, 422, 507);
         sessions.MapGet("", List).WithName("listSessions")
             .WithSummary("List sessions, newest first")
-            .Takes(Lists.Limit).Takes(ListCursors.Cursor)
+            .Takes(NameQuery.Words).Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .TakesAsOf()
             .Produces<SessionList>().Refuses(422);
         sessions.MapGet("/{session_id}", Get).WithName("getSession")
@@ -141,9 +142,10 @@ static class SessionEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, CancellationToken ct)
     {
-        (var page, view) = ListCursors.Enter(http, view, "sessions");
+        (var page, view) = ListCursors.Enter(http, view, "sessions", NameQuery.Words.Name);
         var limit = (int)Lists.Limit.Read(http);
-        var found = await view.Rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max), ct);
+        var query = new RowQuery(Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max) { Named = NameQuery.Read(http, Session.Aggregate.Name) };
+        var found = await view.Rows.List(caller.Org, Projections.Sessions.Model.Table, query, ct);
         SessionDetails[] shown = [.. found.Take(limit).Select(row => Details(Projections.Sessions.Model.Read(row.Json.Span)))];
         return JsonResult.Of(200, new(shown, page.Next(http, found, shown.Length)), AgentServiceJson.Answers.SessionList);
     }
@@ -175,7 +177,7 @@ static class SessionEndpoints
 
     static SessionDetails Details(SessionRow session) => new(
         session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.Model, session.CreatedBy, session.Runs, session.LiveRuns, session.CreatedAt,
-        session.UpdatedAt, ForkOrigin.Of(session.Fork));
+        session.UpdatedAt, ForkOrigin.Of(session.Fork), session.Title);
 }
 
 /// <summary>The member <c>metadata</c> of a session or skill.</summary>

@@ -133,7 +133,7 @@ static class SkillEndpoints
             .Produces<SkillDetails>(201).Refuses(400, 409, 413, 415, 422, 507);
         skills.MapGet("", List).WithName("listSkills")
             .WithSummary("List skills by their latest versions, newest first")
-            .Takes(Lists.Limit).Takes(ListCursors.Cursor)
+            .Takes(NameQuery.Words).Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .TakesAsOf()
             .Produces<SkillList>().Refuses(422);
         skills.MapGet("/{skill_id}", Get).WithName("getSkill")
@@ -186,9 +186,10 @@ static class SkillEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
-        (var page, view) = ListCursors.Enter(http, view, "skills");
+        (var page, view) = ListCursors.Enter(http, view, "skills", NameQuery.Words.Name);
         var limit = (int)Lists.Limit.Read(http);
-        var rows = await view.Rows.List(caller.Org, Skills.Model.Table, new(Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max), ct);
+        var query = new RowQuery(Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max) { Named = NameQuery.Read(http, Skill.Aggregate.Name) };
+        var rows = await view.Rows.List(caller.Org, Skills.Model.Table, query, ct);
         var shown = new List<SkillDetails>();
         var room = new ListRoom();
         foreach (var found in rows)

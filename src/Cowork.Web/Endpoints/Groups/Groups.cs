@@ -108,7 +108,7 @@ static class GroupEndpoints
             .Produces<GroupAnswer>(201).Refuses(400, 409, 413, 415, 422, 429, 507);
         groups.MapGet("", List).WithName("listGroups")
             .WithSummary("List groups, newest first; those of which the caller is a member, the one that was joined last first")
-            .Takes(Scope).Takes(Lists.Limit).Takes(Lists.Offset)
+            .Takes(Scope).Takes(NameQuery.Words).Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<GroupList>().Refuses(422);
         groups.MapGet("/{group_id}", Get).WithName("getGroup")
             .WithSummary("Show a group with its members and agents")
@@ -165,11 +165,16 @@ static class GroupEndpoints
         {
             return new ErrorResult(403, "role_missing", $"This needs the role {Roles.Admin}.");
         }
+        var named = NameQuery.Read(http, Group.Aggregate.Name);
         RowPage page;
         IEnumerable<GroupRow> found;
         if (scope == Mine)
         {
-            page = await rows.Page(caller.Org, GroupMembers.Model.Table, new(Scope: caller.User, Limit: (int)limit, Bytes: PageBytes.Max), offset, ct);
+            var mine = new RowQuery(Scope: caller.User, Limit: (int)limit, Bytes: PageBytes.Max)
+            {
+                Named = named is null ? null : named with { OfFew = true, ByParent = true },
+            };
+            page = await rows.Page(caller.Org, GroupMembers.Model.Table, mine, offset, ct);
             var keys = page.Rows.Select(row => GroupMembers.Model.Read(row.Json.Span).GroupId.Value).ToList();
             var byKey = (await rows.Get(caller.Org, Projections.Groups.Model.Table, keys, ct)).ToDictionary(row => row.Key);
             found = keys.Where(byKey.ContainsKey).Select(key => Projections.Groups.Model.Read(byKey[key].Json.Span));
@@ -178,7 +183,7 @@ static class GroupEndpoints
         {
             page = await rows.Page(
                 caller.Org, Projections.Groups.Model.Table,
-                new(Scope: scope == All ? null : Projections.Groups.Public, Limit: (int)limit, Bytes: PageBytes.Max), offset, ct);
+                new(Scope: scope == All ? null : Projections.Groups.Public, Limit: (int)limit, Bytes: PageBytes.Max) { Named = named }, offset, ct);
             found = page.Rows.Select(row => Projections.Groups.Model.Read(row.Json.Span));
         }
         var shown = new List<GroupDetails>();

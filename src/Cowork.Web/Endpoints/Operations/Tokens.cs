@@ -149,7 +149,8 @@ public sealed record TokenShape(
     TokenKey TokenId, string Name, string User, string OrgId, [property: Role] IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset? ExpiresAt,
     DateTimeOffset? LastUsedAt, IReadOnlyList<string>? Addresses, IReadOnlyList<string> Issuers, bool Operator, DateTimeOffset? RotatedAt, DateTimeOffset? PreviousUntil);
 
-public sealed record TokenList(IReadOnlyList<TokenShape> Tokens);
+/// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
+public sealed record TokenList(IReadOnlyList<TokenShape> Tokens, string? NextCursor);
 
 static class TokenEndpoints
 {
@@ -161,7 +162,7 @@ static class TokenEndpoints
             .Produces<IssuedToken>(201).Refuses(400, 409, 413, 415, 422);
         tokens.MapGet("", List).WithName("listTokens").RequireAuditor()
             .WithSummary("List the tenant's tokens, newest first, without their secrets")
-            .Takes(Lists.Limit)
+            .Takes(NameQuery.Words).Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .Produces<TokenList>().Refuses(422);
         tokens.MapGet("/{token_id}", Get).WithName("getToken").RequireAuditor()
             .WithSummary("Show a token, without its secret")
@@ -257,10 +258,13 @@ static class TokenEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, TokenUses uses, CancellationToken ct)
     {
-        var query = new RowQuery(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max);
-        var found = (await rows.List(caller.Org, Tokens.Model.Table, query, ct)).Select(row => Tokens.Model.Read(row.Json.Span)).ToList();
+        var page = ListCursors.Enter(http, "tokens", NameQuery.Words.Name);
+        var limit = (int)Lists.Limit.Read(http);
+        var query = new RowQuery(Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max) { Named = NameQuery.Read(http, ApiToken.Aggregate.Name) };
+        var read = await rows.List(caller.Org, Tokens.Model.Table, query, ct);
+        var found = read.Take(limit).Select(row => Tokens.Model.Read(row.Json.Span)).ToList();
         var last = await uses.Last(caller.Org, [.. found.Select(row => row.TokenId)], ct);
-        return JsonResult.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row, last))]), OperationsJson.Answers.TokenList);
+        return JsonResult.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row, last))], page.Next(http, read, found.Count)), OperationsJson.Answers.TokenList);
     }
 
     static async Task<IResult> Get(PathKey<TokenKey> token, Caller caller, IRows rows, TokenUses uses, CancellationToken ct) =>

@@ -146,7 +146,7 @@ static class ConnectorEndpoints
             .Produces<ConnectionDetails>(201).Refuses(400, 409, 413, 415, 422, 507);
         connectors.MapGet("/connections", List).WithName("listConnections")
             .WithSummary("List connections, newest first")
-            .Takes(OfSpec).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Takes(OfSpec).Takes(NameQuery.Words).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
             .Produces<ConnectionList>().Refuses(422);
         connectors.MapGet("/connections/{connection_id}", Get).WithName("getConnection")
             .WithSummary("Show a connection, without its credentials")
@@ -207,7 +207,8 @@ static class ConnectorEndpoints
     {
         var (spec, limit, offset) = (OfSpec.Read(http), Lists.LimitOfPage.Read(http), Lists.Offset.Read(http));
         var page = await rows.Page(
-            caller.Org, Connections.Model.Table, new(spec.Length == 0 ? null : spec, Limit: (int)limit, Bytes: PageBytes.Max), offset, ct);
+            caller.Org, Connections.Model.Table,
+            new(spec.Length == 0 ? null : spec, Limit: (int)limit, Bytes: PageBytes.Max) { Named = NameQuery.Read(http, Connection.Aggregate.Name) }, offset, ct);
         var shown = page.Rows.Select(row => ConnectionDetails.Of(Connections.Model.Read(row.Json.Span))).ToList();
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.ConnectionList);
     }

@@ -69,7 +69,7 @@ static class FileEndpoints
             .Produces<FileDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         files.MapGet("", List).WithName("listFiles")
             .WithSummary("List files, newest first")
-            .Takes(ProjectInQuery.Parameter).Takes(OfConversation).Takes(Lists.Limit).Takes(Lists.Offset).Takes(After)
+            .Takes(ProjectInQuery.Parameter).Takes(OfConversation).Takes(NameQuery.Words).Takes(Lists.Limit).Takes(Lists.Offset).Takes(After)
             .Produces<FileList>().Refuses(404, 422);
         files.MapGet("/search", Search).WithName("searchFiles")
             .WithSummary("Find places in the text of files, best first")
@@ -174,7 +174,7 @@ static class FileEndpoints
         {
             return missing;
         }
-        var query = Files.Query(project, session, (int)limit);
+        var query = Files.Query(project, session, (int)limit) with { Named = NameQuery.Read(http, UploadedFile.Aggregate.Name, session) };
         if (After.Read<FileKey>(http) is { } after)
         {
             if (await rows.Get(caller.Org, Files.Model.Table, after.Value, ct) is not { } last)

@@ -152,7 +152,7 @@ static class PlatformScheduleEndpoints
             .Produces<PlatformSchedule>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         schedules.MapGet("", List).WithName("listPromptSchedules")
             .WithSummary("List schedules, newest first")
-            .Takes(ProjectInQuery.Parameter).Takes(OfStatus).Takes(Lists.Limit).Takes(Lists.Offset)
+            .Takes(ProjectInQuery.Parameter).Takes(OfStatus).Takes(NameQuery.Words).Takes(Lists.Limit).Takes(Lists.Offset)
             .TakesAsOf()
             .Produces<PlatformScheduleList>().Refuses(404, 422);
         schedules.MapGet("/{schedule_id}", Get).WithName("getPromptSchedule")
@@ -222,6 +222,7 @@ static class PlatformScheduleEndpoints
         var query = new RowQuery(Schedules.WithPrompt, status == OfStatus.Default ? null : status, (int)limit, Bytes: PageBytes.Max)
         {
             Having = project is { } of ? Schedules.Of(of) : null,
+            Named = NameQuery.Read(http, Schedule.Aggregate.Name),
         };
         var page = await view.Rows.Page(caller.Org, Schedules.Model.Table, query, offset, ct);
         var (shown, room) = (new List<PlatformSchedule>(), new ListRoom());
