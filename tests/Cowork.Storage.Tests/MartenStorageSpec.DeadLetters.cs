@@ -80,6 +80,8 @@ public sealed partial class MartenStorageSpec
             """);
         Assert.Equal("2", Assert.Single(await engine.DeadLetters.List("other", 1_000, None)).Key);
         Assert.Equal(1_000, (await engine.DeadLetters.List(Org, 1_000, None)).Count);
+        Assert.Equal("1", Assert.Single(await engine.DeadLetters.List(Org, 1_000, None, "run", "1")).Key);
+        Assert.Equal((1L, 0L, 0L), (await engine.DeadLetters.Count(Org, None, "run", "1"), await engine.DeadLetters.Count("other", None, "run", "1"), await engine.DeadLetters.Count(null, None, "notes")));
         Assert.Equal((1L, 1_001L, 1_002L), (await engine.DeadLetters.Count("other", None), await engine.DeadLetters.Count(Org, None), await engine.DeadLetters.Count(null, None)));
     }
 

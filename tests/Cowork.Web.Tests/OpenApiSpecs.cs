@@ -220,6 +220,7 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
             ("ProjectionShape", (await tenant.Host.Http.Get("/projections")).Json.GetProperty("projections")[0]),
             ("TenantMemoryList", (await http.Get("/memories")).Json),
             ("JobKindList", (await tenant.Host.Http.Get("/engine/jobs")).Json),
+            ("ProblemSummary", (await http.Get("/engine/problems")).Json),
             ("RoleList", (await http.Get("/roles")).Json),
             ("OperationAccess", (await http.Get("/roles")).Json.GetProperty("operations")[0]),
             ("Readiness", (await http.Get("/health/ready")).Json),

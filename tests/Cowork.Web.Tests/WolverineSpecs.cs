@@ -101,6 +101,19 @@ public sealed class WolverineSpecs(TestTenant tenant) : IClassFixture<TestTenant
         {
             Assert.Equal(total, (await http.Get("/engine/dead-letters")).Is(200)["total"]);
         }
+        Assert.Equal(id, (await acme.Get("/engine/dead-letters?kind=nobody_does_it&key=1")).Is(200).Json.GetProperty("dead_letters")[0].GetProperty("id").GetString());
+        foreach (var (which, status) in ((string, int)[])
+            [("kind=run", 200), ("key=2", 200), ("run_id=run_01jdx3f2k0000000000000000a", 200), ("run_id=s1", 404), ("run_id=run_01jdx3f2k0000000000000000a&key=1", 422), ("key=", 422)])
+        {
+            var some = (await acme.Get($"/engine/dead-letters?{which}")).Is(status);
+            Assert.True(status != 200 || some["total"] == "0", which);
+        }
+        foreach (var (http, count) in ((HttpClient, string)[])[(acme, "1"), (admin, "1"), (globex, "0")])
+        {
+            var problems = (await http.Get("/engine/problems")).Is(200);
+            Assert.Equal((count, "[]"), (problems["dead_letters"], problems.Json.GetProperty("parked").GetRawText()));
+        }
+        (await member.Get("/engine/problems")).IsProblem(403, "role_missing");
         Assert.Contains("dead letter", (await globex.Get($"/engine/dead-letters/{id}")).IsProblem(404, "not_found")["detail"]);
         (await globex.Delete($"/engine/dead-letters/{id}")).IsProblem(404);
         Assert.Equal("0", (await globex.Post("/engine/dead-letters/replay", $$"""{"ids":["{{id}}"]}""")).Is(200)["count"]);

@@ -28,23 +28,30 @@ public sealed class DeadLetters
     {
         (this.database, this.jobs) = (database, jobs);
         var s = database.Schema;
-        list = $"SELECT {Columns} FROM {s}.jobs WHERE letter IS NOT NULL AND ($1 IS NULL OR tenant_id = $1) ORDER BY failed_at DESC, letter LIMIT $2";
-        count = $"SELECT count(*) FROM {s}.jobs WHERE letter IS NOT NULL AND ($1 IS NULL OR tenant_id = $1)";
+        const string Which = "letter IS NOT NULL AND ($1 IS NULL OR tenant_id = $1) AND ($2 IS NULL OR kind = $2) AND ($3 IS NULL OR key = $3)";
+        list = $"SELECT {Columns} FROM {s}.jobs WHERE {Which} ORDER BY failed_at DESC, letter LIMIT $4";
+        count = $"SELECT count(*) FROM {s}.jobs WHERE {Which}";
         find = $"SELECT {Columns} FROM {s}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
         replay = $"UPDATE {s}.jobs SET due = now(), attempts = 0, letter = NULL WHERE letter = ANY ($2) AND ($1 IS NULL OR tenant_id = $1)";
         discard = $"DELETE FROM {s}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
     }
 
     /// <summary>The newest first, no more than <paramref name="max"/>.</summary>
-    public ValueTask<IReadOnlyList<DeadLetter>> List(string? org, int max, CancellationToken ct) =>
+    /// <param name="kind">Of the jobs; null: any.</param>
+    /// <param name="key">Of the jobs; null: any.</param>
+    public ValueTask<IReadOnlyList<DeadLetter>> List(string? org, int max, CancellationToken ct, string? kind = null, string? key = null) =>
         database.WithReconnect(
-            ScopeOf(org), connection => Read(connection, new(list) { Parameters = { Parameter.Text(org), Parameter.Long(max) } }, ct), ct);
+            ScopeOf(org),
+            connection => Read(
+                connection, new(list) { Parameters = { Parameter.Text(org), Parameter.Text(kind), Parameter.Text(key), Parameter.Long(max) } }, ct),
+            ct);
 
-    public ValueTask<long> Count(string? org, CancellationToken ct) => database.WithReconnect(
+    public ValueTask<long> Count(string? org, CancellationToken ct, string? kind = null, string? key = null) => database.WithReconnect(
         ScopeOf(org),
         async connection =>
         {
-            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(count) { Parameters = { Parameter.Text(org) } });
+            await using var reader = await connection.Read(
+                ct, new NpgsqlBatchCommand(count) { Parameters = { Parameter.Text(org), Parameter.Text(kind), Parameter.Text(key) } });
             await reader.ReadAsync(ct);
             return reader.GetInt64(0);
         },

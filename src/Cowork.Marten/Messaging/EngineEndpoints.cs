@@ -8,7 +8,9 @@ namespace Cowork.Marten;
 /// <summary>Which jobs a request is about. The host reads it from the request, and puts it into the request's items, before an endpoint of this project runs.</summary>
 /// <param name="Org">The tenant whose jobs the caller may see; null: those of all tenants.</param>
 /// <param name="Ids">Letters that are to be tried again. Ids of letters that are not there, or no longer, are passed over.</param>
-public sealed record DeadLetterRequest(string? Org, IReadOnlyList<Guid> Ids)
+/// <param name="Kind">Of the jobs that a list has; null: any.</param>
+/// <param name="Key">Of the jobs that a list has; null: any.</param>
+public sealed record DeadLetterRequest(string? Org, IReadOnlyList<Guid> Ids, string? Kind = null, string? Key = null)
 {
     internal static DeadLetterRequest Of(HttpContext http) => (DeadLetterRequest)http.Items[typeof(DeadLetterRequest)]!;
 
@@ -16,7 +18,7 @@ public sealed record DeadLetterRequest(string? Org, IReadOnlyList<Guid> Ids)
 }
 
 /// <param name="DeadLetters">The newest, at most 1 000.</param>
-/// <param name="Total">How many there are.</param>
+/// <param name="Total">How many there are, of those that were asked for.</param>
 public sealed record DeadLetterList(IReadOnlyList<DeadLetter> DeadLetters, long Total);
 
 /// <param name="Count">Of those that are tried again.</param>
@@ -31,8 +33,11 @@ public static class DeadLetterEndpoints
     const int ListMax = 1_000;
 
     [WolverineGet(Path)]
-    public static async Task<DeadLetterList> List(HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
-        new(await letters.List(DeadLetterRequest.Of(http).Org, ListMax, ct), await letters.Count(DeadLetterRequest.Of(http).Org, ct));
+    public static async Task<DeadLetterList> List(HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct)
+    {
+        var (org, _, kind, key) = DeadLetterRequest.Of(http);
+        return new(await letters.List(org, ListMax, ct, kind, key), await letters.Count(org, ct, kind, key));
+    }
 
     [WolverineGet(Path + "/{id}")]
     public static async Task<DeadLetter?> Get(Guid id, HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>

@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization.Metadata;
 
+using Cowork.Domain;
 using Cowork.Marten;
 using Cowork.Web.Http;
 
@@ -42,14 +43,20 @@ public sealed record DeadLettersToReplay(IReadOnlyList<string?>? Ids) : IRequest
 /// <summary>The operations that Wolverine.Http serves, with this host's authorisation and errors.</summary>
 static class EngineEndpoints
 {
+    const string ListOperation = "listDeadLetters";
+
     static readonly Dictionary<(string Method, string Pattern), (string Name, string Summary, int[] Refuses)> Descriptions = new()
     {
-        [("GET", DeadLetterEndpoints.Path)] = ("listDeadLetters", "List the jobs that were given up", []),
+        [("GET", DeadLetterEndpoints.Path)] = (ListOperation, "List the jobs that were given up, the newest first", [404, 422]),
         [("GET", DeadLetterEndpoints.Path + "/{id}")] = ("getDeadLetter", "Show a job that was given up", [404]),
         [("POST", DeadLetterEndpoints.Path + "/replay")] = ("replayDeadLetters", "Try jobs again that were given up", [400, 413, 415, 422]),
         [("DELETE", DeadLetterEndpoints.Path + "/{id}")] = ("discardDeadLetter", "Forget a job that was given up", [404]),
         [("GET", NodeEndpoints.Path)] = ("listNodes", "List the hosts that work on the database", []),
     };
+
+    static readonly TextQuery Kind = new("kind", "", "Only jobs of this kind.");
+    static readonly TextQuery Key = new("key", "", "Only jobs with this key.");
+    static readonly IdQuery Run = new("run_id", "Only jobs of this run.");
 
     public static void MapEngine(this IEndpointRouteBuilder routes) => routes.MapWolverineEndpoints(options => options.ConfigureEndpoints(chain =>
     {
@@ -58,6 +65,10 @@ static class EngineEndpoints
         var described = chain.Metadata.WithTags("Engine").WithSummary(summary)
             .WithMetadata(new EndpointNameMetadata(name), new ServedByWolverine(), OperationsDialect.Dialect).Refuses(refuses);
         _ = chain.HttpMethods.Single() == HttpMethods.Get ? described.RequireAuditor() : described.RequireAdmin();
+        if (name == ListOperation)
+        {
+            chain.Metadata.Takes(Kind).Takes(Key).Takes(Run);
+        }
         if (chain.RoutePattern.RawText == NodeEndpoints.Path)
         {
             chain.Metadata.RequireOperator();
@@ -77,8 +88,9 @@ static class EngineEndpoints
             return;
         }
         var caller = Caller.Of(http);
+        var (kind, key) = http.GetEndpoint()?.Metadata.GetMetadata<IEndpointNameMetadata>()?.EndpointName == ListOperation ? Asked(http) : default;
         var ids = HttpMethods.IsPost(http.Request.Method) ? (await Body<DeadLettersToReplay>.BindAsync(http)).Value.Ids! : [];
-        new DeadLetterRequest(caller.IsOperator ? null : caller.Org, [.. ids.Select(id => Guid.ParseExact(id!, "D"))]).Enter(http);
+        new DeadLetterRequest(caller.IsOperator ? null : caller.Org, [.. ids.Select(id => Guid.ParseExact(id!, "D"))], kind, key).Enter(http);
         var body = http.Features.GetRequiredFeature<IHttpResponseBodyFeature>();
         using var answer = new MemoryStream();
         http.Features.Set<IHttpResponseBodyFeature>(new StreamResponseBodyFeature(answer));
@@ -100,6 +112,15 @@ static class EngineEndpoints
             await body.Stream.WriteAsync(answer.GetBuffer().AsMemory(0, (int)answer.Length), http.RequestAborted);
         }
     });
+
+    /// <summary>Jobs of a run have its key, whatever they do.</summary>
+    static (string? Kind, string? Key) Asked(HttpContext http)
+    {
+        var (kind, key, run) = (Kind.Read(http), Key.Read(http), Run.Read<RunKey>(http));
+        return run is not null && key.Length > 0
+            ? throw new UnreadableRequestException(ErrorResult.Invalid(Key.Name, "Leave key or run_id out."))
+            : (kind.Length == 0 ? null : kind, run?.Value ?? (key.Length == 0 ? null : key));
+    }
 
     sealed record ServedByWolverine;
 }

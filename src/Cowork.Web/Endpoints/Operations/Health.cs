@@ -54,8 +54,12 @@ static class HealthEndpoints
 
     static IResult Ready(HostLifecycle lifecycle, Projector projector, DiskRoom room, AuditTree tree, HeadSigner heads, HeadPublisher publisher) =>
         WhyNotReady(lifecycle, room) ?? (IResult)JsonResult.Of(
-            200, new Readiness("ready", StorageEngine.Name, projector.Parked, tree.Progress.Fault ?? heads.Progress.Fault ?? WhyNotSent(publisher)),
+            200, new Readiness("ready", StorageEngine.Name, projector.Parked, AuditFault(tree, heads, publisher)),
             OperationsJson.Answers.Readiness);
+
+    /// <summary>Why no head is signed, or heads are not sent; null: they are.</summary>
+    internal static string? AuditFault(AuditTree tree, HeadSigner heads, HeadPublisher publisher) =>
+        tree.Progress.Fault ?? heads.Progress.Fault ?? WhyNotSent(publisher);
 
     static string? WhyNotSent(HeadPublisher publisher) =>
         publisher.Progress.FirstOrDefault(target => target.Error is not null) is { } target ? $"Heads cannot be sent to {target.Name}: {target.Error}" : null;

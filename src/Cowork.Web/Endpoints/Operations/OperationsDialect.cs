@@ -24,6 +24,7 @@ static class OperationsDialect
         routes.MapBlobStore();
         routes.MapRetention();
         routes.MapJobs();
+        routes.MapProblems();
         routes.MapEngine();
         routes.MapEventExports();
         routes.MapConsole();
@@ -56,6 +57,7 @@ static class OperationsDialect
 [JsonSerializable(typeof(ToolList))]
 [JsonSerializable(typeof(ProjectionList))]
 [JsonSerializable(typeof(JobKindList))]
+[JsonSerializable(typeof(ProblemSummary))]
 [JsonSerializable(typeof(SweptBlobs))]
 [JsonSerializable(typeof(NewRetention))]
 [JsonSerializable(typeof(NewHold))]
