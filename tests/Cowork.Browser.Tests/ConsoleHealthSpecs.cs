@@ -37,15 +37,21 @@ public sealed class ConsoleHealthSpecs(Chromium chromium, BrowsedHost browsed)
         var host = await browsed.Started;
         var session = await host.Http.NewSession();
         var run = (await host.Http.Turn(session, """/tool write_file {"path":"a.txt","content":"x"}""")).Is(200)["run_id"];
-        await using var tab = await ConsoleTab.Open(chromium, host.Url, "", prepare: page => page.RouteAsync("**/engine/dead-letters", route => route.FulfillAsync(new()
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "", prepare: async page =>
         {
-            ContentType = "application/json",
-            Body = $$"""
-                {"dead_letters":[{"id":"00000000-0000-0000-0000-000000000001","org_id":"default","kind":"run","key":"{{run["run_".Length..]}}",
-                 "exception":"System.TimeoutException","message":"The model did not answer.","attempts":6,"sent_at":"2026-11-30T08:00:00.000Z"}],"total":1}
-                """,
-        })));
+            await page.RouteAsync("**/engine/dead-letters*", route => route.FulfillAsync(new()
+            {
+                ContentType = "application/json",
+                Body = $$"""
+                    {"dead_letters":[{"id":"00000000-0000-0000-0000-000000000001","org_id":"default","kind":"run","key":"{{run["run_".Length..]}}",
+                     "exception":"System.TimeoutException","message":"The model did not answer.","attempts":6,"sent_at":"2026-11-30T08:00:00.000Z"}],"total":1}
+                    """,
+            }));
+            await Problems(page, """{"parked":[],"behind":[],"dead_letters":1,"audit_fault":false}""");
+        });
         await tab.Shows("One job was given up.");
+        Assert.Equal("Health! a job was given up", await tab["nav a[href$=health]"].TextContentAsync());
+        await tab.IsForEverybody();
         await tab.Go($"runs/{run}");
         await tab.Shows("Its job was given up");
         await tab["main .badge >> text=given up"].WaitForAsync();
@@ -58,6 +64,34 @@ public sealed class ConsoleHealthSpecs(Chromium chromium, BrowsedHost browsed)
         (await host.Http.Post($"/runs/{run}/cancel", "{}")).Is(202);
         await tab["text=Its job was given up"].WaitForAsync(new() { State = Microsoft.Playwright.WaitForSelectorState.Detached });
         await tab["main .badge[data-status=cancelled]"].First.WaitForAsync();
+    }
+
+    [Fact]
+    public async Task A_run_finds_its_job_among_any_number_that_were_given_up()
+    {
+        var host = await browsed.Started;
+        var run = (await host.Http.Turn(await host.Http.NewSession(), """/tool write_file {"path":"a.txt","content":"x"}""")).Is(200)["run_id"];
+        await using var database = new NpgsqlConnection(host.Database);
+        await database.OpenAsync();
+        await using var insert = new NpgsqlCommand(
+            $"""
+            INSERT INTO cowork.jobs (tenant_id, kind, key, due, epoch, attempts, error_type, error, failed_at, letter)
+            SELECT 'default', 'run', CASE n WHEN 0 THEN '{run["run_".Length..]}' ELSE 'far' || n END, now() + interval '365000 days', 0, 6, 'System.TimeoutException',
+                'far behind', now() + n * interval '1 second', gen_random_uuid()
+            FROM generate_series(0, 1100) n
+            """,
+            database);
+        await insert.ExecuteNonQueryAsync();
+        try
+        {
+            await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs/{run}");
+            await tab.Shows("Its job was given up");
+        }
+        finally
+        {
+            await using var clear = new NpgsqlCommand("DELETE FROM cowork.jobs WHERE error = 'far behind'", database);
+            await clear.ExecuteNonQueryAsync();
+        }
     }
 
     [Fact]
@@ -88,12 +122,17 @@ public sealed class ConsoleHealthSpecs(Chromium chromium, BrowsedHost browsed)
     public async Task What_is_parked_is_said_where_its_figures_and_what_it_finds_are_shown()
     {
         var host = await browsed.Started;
-        await using var tab = await ConsoleTab.Open(chromium, host.Url, "", prepare: page => page.RouteAsync("**/health/ready", route => route.FulfillAsync(new()
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "", prepare: async page =>
         {
-            ContentType = "application/json",
-            Body = """{"status":"ready","engine":"marten","parked":["messages","metrics"],"audit_fault":null}""",
-        })));
-        await tab.Shows("2 projections are parked");
+            await page.RouteAsync("**/health/ready", route => route.FulfillAsync(new()
+            {
+                ContentType = "application/json",
+                Body = """{"status":"ready","engine":"marten","parked":["messages","metrics"],"audit_fault":null}""",
+            }));
+            await Problems(page, """{"parked":["messages","metrics"],"behind":["usage"],"dead_letters":0,"audit_fault":true}""");
+        });
+        await tab["main >> text=2 projections are parked"].WaitForAsync();
+        Assert.Equal("Health! 2 projections are parked, a projection is behind, no head is signed", await tab["nav a[href$=health]"].TextContentAsync());
         await tab.IsForEverybody();
         await tab.Go("metrics");
         await tab.Shows("These figures stand still");
@@ -135,4 +174,7 @@ public sealed class ConsoleHealthSpecs(Chromium chromium, BrowsedHost browsed)
         { Parameters = { new() { Value = key }, new() { Value = why } } };
         await insert.ExecuteNonQueryAsync();
     }
+
+    static Task Problems(Microsoft.Playwright.IPage page, string json) =>
+        page.RouteAsync("**/engine/problems", route => route.FulfillAsync(new() { ContentType = "application/json", Body = json }));
 }

@@ -114,4 +114,63 @@ public sealed class ConsoleSendingSpecs(Chromium chromium, BrowsedHost browsed)
         await tab["button >> text=Hold them against the log"].ClickAsync();
         await tab.Shows("$.rules[0].reason");
     }
+
+    [Fact]
+    public async Task Who_would_lose_what_they_were_writing_is_asked_before()
+    {
+        var host = await browsed.Started;
+        var session = await host.Http.NewSession();
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "memories");
+        await tab[".nav-link >> text=Sessions"].ClickAsync();
+        await tab[$"a.row-link >> text={session}"].ClickAsync();
+        await tab["#message"].ClickAsync();
+        await tab.Page.ReloadAsync();
+        Assert.Equal(0, tab.Asked);
+        await tab["#message"].ClickAsync();
+        await tab.Page.Keyboard.TypeAsync("half a sentence");
+        tab.Leaves = false;
+        var asked = new TaskCompletionSource();
+        tab.Page.Dialog += (_, _) => asked.TrySetResult();
+        await tab.Page.EvaluateAsync("setTimeout(() => location.reload())");
+        await asked.Task;
+        Assert.Equal("half a sentence", await tab["#message"].InputValueAsync());
+
+        // Inside of the console: by a link, by a key, and by Back.
+        foreach (var leave in (Func<Task>[])
+            [
+                () => tab[".nav-link >> text=Skills"].ClickAsync(),
+                async () =>
+                {
+                    await tab.Press("Escape");
+                    await tab.Press("g");
+                    await tab.Press("k");
+                },
+                () => tab.Page.EvaluateAsync("history.back()"),
+            ])
+        {
+            await tab["#message"].FocusAsync();
+            await leave();
+            await tab["dialog >> text=Leave what you were writing?"].WaitForAsync();
+            await tab["dialog button >> text=Close"].ClickAsync();
+            Assert.EndsWith($"sessions/{session}", tab.Page.Url, StringComparison.Ordinal);
+            Assert.Equal("half a sentence", await tab["#message"].InputValueAsync());
+        }
+        await tab.Page.EvaluateAsync("history.back()");
+        await tab["dialog button >> text=Leave it"].ClickAsync();
+        await tab["h1 >> text=Sessions"].WaitForAsync();
+        await tab.Page.GoBackAsync();
+        await tab["h1 >> text=Memories"].WaitForAsync();
+
+        // What was sent, and what is looked for, is not asked for.
+        await tab.Go($"sessions/{session}");
+        await tab["#message"].FillAsync("/say sent");
+        await tab.Press("Control+Enter");
+        await tab.Page.WaitForURLAsync("**/console/runs/*");
+        await tab.Go("skills");
+        await tab["main input[data-search]"].FillAsync("fig");
+        await tab[".nav-link >> text=Sessions"].ClickAsync();
+        await tab["h1 >> text=Sessions"].WaitForAsync();
+        await tab.Page.ReloadAsync();
+        Assert.Equal(1, tab.Asked);
+    }
 }

@@ -26,6 +26,12 @@ public sealed class ConsoleTab : IAsyncDisposable
     /// <summary>What a spec brings about itself, by parts of the texts, separated by <c>|</c>: a refused token is an error on the browser's console.</summary>
     public string? Expected { get; set; }
 
+    /// <summary>Whether the reader leaves the page when the browser asks whether texts that were not sent may be lost.</summary>
+    public bool Leaves { get; set; } = true;
+
+    /// <summary>How often the browser has asked that.</summary>
+    public int Asked { get; private set; }
+
     public ILocator this[string selector] => Page.Locator(selector);
 
     /// <param name="path">Of a page, below /console/.</param>
@@ -102,7 +108,16 @@ public sealed class ConsoleTab : IAsyncDisposable
                 faults.Enqueue(message.Text);
             }
         };
-        Page.Dialog += (_, dialog) => faults.Enqueue($"The page said: {dialog.Message}");
+        Page.Dialog += async (_, dialog) =>
+        {
+            if (dialog.Type == DialogType.BeforeUnload)
+            {
+                Asked++;
+                await (Leaves ? dialog.AcceptAsync() : dialog.DismissAsync());
+                return;
+            }
+            faults.Enqueue($"The page said: {dialog.Message}");
+        };
         Page.Request += (_, request) =>
         {
             if (!request.Url.StartsWith(host, StringComparison.Ordinal) && !request.Url.StartsWith("blob:", StringComparison.Ordinal)

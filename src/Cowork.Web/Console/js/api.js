@@ -30,6 +30,7 @@ const WishKept = 600_000;
 let token = null;
 let onRefused = async () => { };
 let onForbidden = () => { };
+let onSent = () => { };
 // Pending: who sits there is signed in again, or somebody else is.
 let returning = null;
 // What is under way, by what it says; and, by where it was sent, what was sent and not answered.
@@ -50,6 +51,10 @@ export const session = {
     // What is called when the host says that the token is not for this.
     set onForbidden(call) {
         onForbidden = call;
+    },
+    // What is called when the host has taken what was sent.
+    set onSent(call) {
+        onSent = call;
     },
 };
 
@@ -78,7 +83,9 @@ export async function call(method, where, options = {}) {
     const said = saidBy(method, where, options);
     const asked = underWay.get(said) ?? send(method, where, options).finally(() => underWay.delete(said));
     underWay.set(said, asked);
-    return (await asked).clone();
+    const response = await asked;
+    onSent();
+    return response.clone();
 }
 
 async function send(method, where, { query, body, form, signal, headers, key, atDoor = false }) {

@@ -2,13 +2,15 @@
 import { ApiError, get, session } from "./api.js";
 import { canSignOut, door, endOfStay, mark, renew, signIn, signInAgain, signOut } from "./auth.js";
 import { h, replace, say } from "./dom.js";
+import { mayLeave, noteSent, noteTyped, watchDrafts } from "./drafts.js";
 import { left, zone } from "./format.js";
 import { search, startKeys } from "./keys.js";
 import { live } from "./live.js";
 import { find, pages } from "./pages.js";
-import { backTo, go, here, startRouter, to } from "./router.js";
+import { backTo, here, leave, startRouter, to } from "./router.js";
 import "./print.js";
 import { isOfApproval, me, resource } from "./store.js";
+import { healthMark } from "./ui/behind.js";
 import { fault } from "./ui/empty.js";
 import { toast } from "./ui/toast.js";
 
@@ -62,8 +64,9 @@ function frame() {
     staying = new AbortController();
     const { signal } = staying;
     const counter = h("span.count.hidden");
+    const wrong = h("span.count.wrong.hidden");
     const links = pages.filter(page => page.key && offered(page)).map(page => {
-        const link = h("a.nav-link", { href: to(...page.path.split("/").filter(Boolean)), data: { path: page.path } }, page.title, page.path === "approvals" && counter);
+        const link = h("a.nav-link", { href: to(...page.path.split("/").filter(Boolean)), data: { path: page.path } }, page.title, page.path === "approvals" && counter, page.path === "health" && wrong);
         return h("li", { class: page.isApart ? "apart" : "" }, link);
     });
     const states = [h("span.live"), h("span.live")];
@@ -105,6 +108,7 @@ function frame() {
             replace(counter, approvals.length === 100 ? "99+" : approvals.length, h("span.sr", " waiting"));
         },
     });
+    healthMark(wrong, signal);
     const rights = () => JSON.stringify([me.actor, me.roles, me.operations]);
     const had = rights();
     const roles = resource({
@@ -112,6 +116,7 @@ function frame() {
         show: () => rights() !== had && redraw(),
     });
     session.onForbidden = roles.soon;
+    session.onSent = noteSent;
     watchEnd(signal);
     return shell;
 }
@@ -284,6 +289,7 @@ function written() {
             const field = document.getElementById(id);
             if (field && (!field.value || field.localName === "select")) {
                 field.value = value;
+                noteTyped(field);
                 isActive && field.focus();
             }
         }
@@ -307,6 +313,7 @@ startRouter(way => {
     // What a page asked in a dialog goes with it.
     way.isSame || document.querySelectorAll("dialog[open]").forEach(box => box.remove());
     return show(way);
-});
-startKeys({ all: () => pages.filter(offered), go: path => go(to(...path.split("/").filter(Boolean))), theme: theme.next });
+}, mayLeave);
+watchDrafts();
+startKeys({ all: () => pages.filter(offered), go: path => leave(to(...path.split("/").filter(Boolean))), theme: theme.next });
 start();

@@ -2,6 +2,9 @@
 const base = new URL(document.baseURI);
 
 let show = () => { };
+let mayLeave = () => true;
+// Where the page stands among those that Back and Forward lead to.
+let index = 0;
 // What a page keeps of its place, by name: see keepPlace.
 const keepers = new Map();
 let place = null;
@@ -44,10 +47,16 @@ export function go(href, signal) {
     if (signal?.aborted) {
         return;
     }
-    history.replaceState({ place: placeNow() }, "");
+    history.replaceState({ place: placeNow(), index }, "");
     place = null;
-    history.pushState({}, "", href);
+    index++;
+    history.pushState({ index }, "", href);
     show({ isNew: true });
+}
+
+// The same for a reader who chose to leave, and may want to keep what they were writing.
+export async function leave(href) {
+    await mayLeave() && go(href);
 }
 
 // The page of the address once more, where the reader was in it.
@@ -74,11 +83,36 @@ export function setQuery(values) {
     history.replaceState(history.state, "", url);
 }
 
-export function startRouter(onShow) {
+// onLeave(): whether the reader leaves the page, or a promise of that.
+export function startRouter(onShow, onLeave) {
     show = onShow;
+    mayLeave = onLeave;
+    index = history.state?.index ?? 0;
+    history.replaceState({ ...history.state, index }, "");
     // The rows that a browser would scroll to are not there yet.
     history.scrollRestoration = "manual";
-    addEventListener("popstate", event => {
+    let isDecided = false;
+    let isBack = false;
+    addEventListener("popstate", async event => {
+        if (isBack) {
+            isBack = false;
+            return;
+        }
+        const to = event.state?.index ?? index;
+        const answer = isDecided || to === index || mayLeave();
+        isDecided = false;
+        if (answer instanceof Promise) {
+            // The browser is there already: it stays here until the reader has said whether.
+            const steps = to - index;
+            isBack = true;
+            history.go(-steps);
+            if (await answer) {
+                isDecided = true;
+                history.go(steps);
+            }
+            return;
+        }
+        index = to;
         place = event.state?.place ?? null;
         show({ isNew: false });
     });
@@ -97,6 +131,6 @@ export function startRouter(onShow) {
             location.hash = url.hash;
             return;
         }
-        go(url.href);
+        leave(url.href);
     });
 }

@@ -60,7 +60,7 @@ export default async function show({ content, count, signal, query }) {
     });
     const verdict = h("div", { role: "status" });
     const field = (element, words) => h("label.field", { for: element.id }, h("span", words), element);
-    const form = h("form.form", { "aria-label": "A call", on: { submit: event => {
+    const form = h("form.form", { "aria-label": "A call", data: { question: "" }, on: { submit: event => {
         event.preventDefault();
         check();
     } } },

@@ -119,7 +119,7 @@ export default async function page({ root, signal, params, query, title }) {
     let letter = null;
     const job = me.may("listDeadLetters") && resource({
         load: async s => !details || isOver() ? null
-            : (await get("/engine/dead-letters", {}, s)).dead_letters.find(each => each.kind === "run" && `run_${each.key}` === run) ?? null,
+            : (await get("/engine/dead-letters", { kind: "run", run_id: run }, s)).dead_letters[0] ?? null,
         when: event => letter && event.run_id === run && event.type !== "output_delta", every: 10_000, signal, gap: 500,
         show: found => {
             letter = found;
