@@ -88,6 +88,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         var session = await host.Http.NewSession($"long-{(await host.Http.NewSession())[^12..]}-{new string('x', 100)}");
         (await host.Http.Turn(session, "/say quarterly figures of the northern region")).Is(200);
         await ConsoleFileSpecs.Upload(host, session, "quarterly-figures-of-the-northern-region.csv", "text/csv", "a;b\n1;2\n");
+        await host.Http.Until($"/sessions?q={session}", got => got.Is(200).Json.GetProperty("sessions").GetArrayLength() == 1);
         await using var tab = await ConsoleTab.Open(chromium, host.Url, "");
         foreach (var path in (string[])[$"runs?session_id={session}", $"files?session={session}", $"sessions?q={session}"])
         {
@@ -159,7 +160,7 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
     }
 
     [Fact]
-    public async Task Things_are_found_by_their_names_and_each_kind_is_asked_for_once()
+    public async Task Things_are_found_by_their_names_and_each_kind_is_asked_for_a_few_with_the_words()
     {
         var host = await browsed.Started;
         var word = "walnut" + (await host.Http.NewSession())[^8..];
@@ -168,9 +169,10 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         (await host.Http.Post("/groups", JsonSerializer.Serialize(new { title = $"{word} group" }))).Is(201);
         (await host.Http.Post("/myworks", JsonSerializer.Serialize(new { bucket = "listings", label = $"{word} work", payload = new { price = 1 } }))).Is(201);
         await ConsoleFileSpecs.Upload(host, session, $"{word}.txt", "text/plain", "one");
+        await host.Http.Until($"/api/v1/files?q={word}", got => got.Is(200)["total"] == "1");
         await using var tab = await ConsoleTab.Open(chromium, host.Url, "access");
         var asked = new ConcurrentQueue<string>();
-        tab.Page.Request += (_, request) => asked.Enqueue(new Uri(request.Url).AbsolutePath);
+        tab.Page.Request += (_, request) => asked.Enqueue(new Uri(request.Url).PathAndQuery);
         await tab.Press("Control+k");
         await tab["dialog.palette input"].WaitForAsync();
         await tab.Page.Keyboard.TypeAsync(word, new() { Delay = 30 });
@@ -178,9 +180,45 @@ public sealed class ConsoleListSpecs(Chromium chromium, BrowsedHost browsed)
         {
             await tab[$".hits li >> text='{name}'"].First.WaitForAsync();
         }
-        Assert.All((string[])["/sessions", "/skills", "/groups", "/artifacts", "/scratchpads"], path => Assert.Single(asked, each => each == path));
+        foreach (var path in (string[])["/sessions", "/skills", "/groups", "/artifacts", "/scratchpads"])
+        {
+            var here = asked.Where(each => each.StartsWith($"{path}?", StringComparison.Ordinal)).ToList();
+            Assert.Contains(here, each => each.Contains($"q={word}&", StringComparison.Ordinal));
+            Assert.All(here, each => Assert.Matches("q=[a-z0-9]+&limit=6", each));
+        }
         await tab[$".hits li >> text='{word} group'"].First.ClickAsync();
         await tab[$"h1 >> text={word} group"].WaitForAsync();
+    }
+
+    [Fact]
+    public async Task Lists_find_by_name_what_is_not_among_their_newest()
+    {
+        await using var host = await LiveHost.Start();
+        (await host.Http.Post("/skills", """{"name":"an-old-almond","prompt_template":"/say x"}""")).Is(201);
+        (await host.Http.Post("/groups", """{"title":"Almond growers"}""")).Is(201);
+        for (var i = 0; i < 205; i++)
+        {
+            (await host.Http.Post("/skills", $$"""{"name":"newer-{{i}}","prompt_template":"/say x"}""")).Is(201);
+        }
+        await host.Http.Until("/skills?q=newer-204", got => got.Is(200).Json.GetProperty("skills").GetArrayLength() == 1);
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "skills");
+        await tab["main a.row-link >> text='newer-204'"].WaitForAsync();
+        await tab["main input[data-search]"].FillAsync("ALMOND old");
+        await tab["main a.row-link >> text='an-old-almond'"].WaitForAsync();
+        Assert.Equal(1, await tab["main tbody tr"].CountAsync());
+        Assert.Contains("q=ALMOND", tab.Page.Url, StringComparison.Ordinal);
+        await tab["main input[data-search]"].FillAsync("no such thing");
+        await tab.Shows("No skill is like that");
+        await tab["main input[data-search]"].FillAsync("");
+        await tab["main a.row-link >> text='newer-204'"].WaitForAsync();
+        await tab.Press("Control+k");
+        await tab["dialog.palette input"].FillAsync("almond");
+        await tab[".hits li >> text='Almond growers'"].First.WaitForAsync();
+        await tab[".hits li >> text='an-old-almond'"].ClickAsync();
+        await tab["h1 >> text=an-old-almond"].WaitForAsync();
+        await tab.Go("groups?q=growers");
+        await tab["main a.row-link >> text='Almond growers'"].WaitForAsync();
+        await tab.IsForEverybody();
     }
 
     [Fact]

@@ -7,6 +7,7 @@ import { toast } from "./ui/toast.js";
 
 // What could not be loaded again is tried once more after so many ms.
 const AwayAgain = 3_000;
+const LateAgain = 3_000;
 
 // Who is signed in, and what they may do: {user, org_id, roles, operations, …} (GET /me).
 export const me = {
@@ -26,7 +27,8 @@ export const me = {
 //   It is asked for again when anything is erased or removed, too; where there is no such thing any more, the page is made anew, so that nothing stays of it.
 //   Where the host is away when it is loaded again by itself, what is shown stays: the reader sees that the connection is stale.
 //   every: so many ms after it was asked for it is again, while the page is in sight, and when it comes back into sight: for what no event tells of, or tells only some readers of.
-export function resource({ load, when = () => false, show, fail, signal, gap = 400, every = 0 }) {
+//   isLate(): whether what it asks follows the log a little behind, as what finds names does: it is asked for once more after an event that concerns it.
+export function resource({ load, when = () => false, show, fail, signal, gap = 400, every = 0, isLate = () => false }) {
     let asking = null;
     let again = false;
     let isShown = false;
@@ -70,7 +72,13 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
         return asking;
     }
     const soon = debounce(reload, gap);
-    live.on(events => events.some(event => when(event) || isErasing(event)) && soon(), signal);
+    const late = debounce(() => signal.aborted || reload(), LateAgain);
+    live.on(events => {
+        if (events.some(event => when(event) || isErasing(event))) {
+            soon();
+            isLate() && late();
+        }
+    }, signal);
     live.onState(state => state === "reset" && soon(), signal);
     if (every > 0) {
         const look = () => document.visibilityState === "visible" && soon();

@@ -1,6 +1,6 @@
 // API tokens: a list without secrets, a new one, other roles, another secret, the end of one.
 import { call, get, path, post, remove } from "../api.js";
-import { h, replace } from "../dom.js";
+import { debounce, h, replace } from "../dom.js";
 import { age, left, person, personText, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { setQuery } from "../router.js";
@@ -19,7 +19,12 @@ const ListMax = 1_000;
 export default async function show({ content, count, actions, signal, query }) {
     const mayIssue = me.may("issueToken");
     const list = h("div");
-    replace(content, list);
+    const search = h("input", { type: "search", placeholder: "Name or user", "aria-label": "Name or user", value: query.get("q") ?? "", data: { search: "" } });
+    search.addEventListener("input", debounce(() => {
+        setQuery({ q: search.value.trim() });
+        source.refresh();
+    }, 150));
+    replace(content, h("div.filters", { role: "search" }, search), list);
     mayIssue && replace(actions, h("button", { type: "button", on: { click: issue } }, "New token ", h("kbd.button-kbd", "n")));
     mayIssue && pageKeys([{ key: "n", does: "New token", run: issue }], signal);
     const view = table({
@@ -38,14 +43,14 @@ export default async function show({ content, count, actions, signal, query }) {
     listKeys(view, signal);
     let wanted = query.get("token");
     const source = resource({
-        load: s => get("/tokens", { limit: ListMax }, s), when: event => event.type.startsWith("token_"), every: 60_000, signal,
+        load: s => get("/tokens", { q: search.value.trim(), limit: ListMax }, s), when: event => event.type.startsWith("token_"), every: 60_000, signal, isLate: () => search.value.trim() !== "",
         fail: error => replace(list, fault(error, () => source.refresh())),
-        show: ({ tokens }) => {
-            replace(count, tokens.length === ListMax ? `the newest ${whole(ListMax)}` : whole(tokens.length));
+        show: async ({ tokens, next_cursor: next }) => {
+            replace(count, next ? `the newest ${whole(tokens.length)}` : whole(tokens.length));
             view.update(tokens);
-            replace(list, tokens.length === 0 ? h("div.card", empty("No tokens", "Who calls from elsewhere needs one.",
+            replace(list, tokens.length === 0 ? h("div.card", search.value.trim() ? empty("No token is like that") : empty("No tokens", "Who calls from elsewhere needs one.",
                 ...me.may("issueToken") ? [["POST", "/tokens", { name: "ci", user: "ci-bot", roles: ["member"], expires_in_days: 30 }]] : [])) : view.card);
-            const named = tokens.find(token => token.token_id === wanted);
+            const named = wanted && (tokens.find(token => token.token_id === wanted) ?? await get(path`/tokens/${wanted}`, {}, signal).catch(() => null));
             wanted = null;
             named && open(named);
         },

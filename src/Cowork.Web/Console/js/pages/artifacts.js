@@ -24,11 +24,11 @@ export default async function page({ root, signal, query }) {
         view.restart();
     });
     replace(root, h("div.head", h("h1", "Artifacts"), count), h("div.filters", { role: "search" }, search, chip), list);
-    const view = artifactList(list, count, signal, () => ({ session, q: search.value.trim().toLowerCase() }));
+    const view = artifactList(list, count, signal, () => ({ session, q: search.value.trim() }));
     listKeys(view.table, signal);
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        view.draw();
+        view.restart();
     }, 150));
 }
 
@@ -48,14 +48,11 @@ export function artifactList(list, count, signal, filter, { withSession = true }
         ].filter(Boolean),
     });
     const artifacts = growing({
-        view, place: list, count, load: s => paged("/artifacts", "artifacts", { limit: PageRows, session_id: filter().session }, s), key: "artifact_id", when: isOfArtifact,
-        signal, gap: 600,
-        matches: () => {
-            const { q } = filter();
-            return q ? row => row.path.toLowerCase().includes(q) : null;
-        },
-        none: hasRows => hasRows ? empty("No artifact is like that") : empty("No artifacts yet", "What a run writes below .anton/output is one.",
+        view, place: list, count, load: s => paged("/artifacts", "artifacts", { q: filter().q, limit: PageRows, session_id: filter().session }, s), key: "artifact_id", when: isOfArtifact,
+        signal, gap: 1_000,
+        isLate: () => filter().q !== "",
+        none: () => filter().q ? empty("No artifact is like that") : empty("No artifacts yet", "What a run writes below .anton/output is one.",
             ...firstSession(filter().session), ["POST", `/sessions/${encodeURIComponent(filter().session ?? "first")}/turn`, { message: '/tool write_file {"path":".anton/output/hello.md","content":"# Hello"}' }]),
     });
-    return { table: view, draw: artifacts.draw, restart: artifacts.restart };
+    return { table: view, restart: artifacts.restart };
 }

@@ -1,6 +1,6 @@
 // Connections to sources outside: what state they are in, and when they were asked last. Credentials are never shown: the host does not answer them.
 import { call, get, path, post, remove, rowsUpTo } from "../api.js";
-import { h, replace } from "../dom.js";
+import { debounce, h, replace } from "../dom.js";
 import { age, left, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { setQuery } from "../router.js";
@@ -50,15 +50,21 @@ export default async function page({ root, signal, query }) {
     let rows = [];
     let shown = PageRows;
 
-    replace(bar, choice({ label: "Kinds of sources", choices: specs.map(each => [each.id, each.name]), at: spec, choose: chosen => {
+    const search = h("input", { type: "search", placeholder: "Part of the name", "aria-label": "Part of the name", value: query.get("q") ?? "", data: { search: "" } });
+    search.addEventListener("input", debounce(() => {
+        shown = PageRows;
+        setQuery({ q: search.value.trim() });
+        connections.refresh();
+    }, 150));
+    replace(bar, search, choice({ label: "Kinds of sources", choices: specs.map(each => [each.id, each.name]), at: spec, choose: chosen => {
         spec = chosen;
         setQuery({ spec });
         connections.refresh();
     } }));
 
     const connections = resource({
-        load: s => rowsUpTo(shown, (offset, limit) => get("/api/v1/connectors/connections", { spec_id: spec, limit, offset }, s)),
-        when: event => event.type.startsWith("connection_"), every: 30_000, signal, fail: error => replace(list, fault(error, () => connections.refresh())),
+        load: s => rowsUpTo(shown, (offset, limit) => get("/api/v1/connectors/connections", { spec_id: spec, q: search.value.trim(), limit, offset }, s)),
+        when: event => event.type.startsWith("connection_"), every: 30_000, signal, isLate: () => search.value.trim() !== "", fail: error => replace(list, fault(error, () => connections.refresh())),
         show: ({ rows: found, total }) => {
             rows = found;
             view.update(rows);
@@ -68,7 +74,7 @@ export default async function page({ root, signal, query }) {
                 connections.refresh();
             } } }, "More"));
             foot.classList.toggle("hidden", total <= rows.length);
-            replace(list, rows.length > 0 ? view.card : h("div.card", spec
+            replace(list, rows.length > 0 ? view.card : h("div.card", search.value.trim() ? empty("No connection is like that") : spec
                 ? empty(`No connection to ${nameOf(spec)}`, "Take the filter away, or make one.", callFor(specs.find(each => each.id === spec)))
                 : empty("No connections yet", "A connection lets agents ask a database, an API or the tools of an MCP server.",
                     ["POST", "/api/v1/connectors/connections", { spec_id: "postgres", name: "Ledger",

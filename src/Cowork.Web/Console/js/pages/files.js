@@ -72,17 +72,14 @@ export default async function page({ root, signal, query }) {
     mayGive && pageKeys([{ key: "n", does: "Upload files", run: () => given.click() }], signal);
 
     async function pageFrom(offset, limit, s) {
-        const { data, has_more: goesOn } = await get("/api/v1/files", { limit, offset, conversation_id: session }, s);
+        const { data, has_more: goesOn } = await get("/api/v1/files", { q: search.value.trim(), limit, offset, conversation_id: session }, s);
         return { rows: data, next: goesOn ? (size = PageRows) => pageFrom(offset + data.length, size, s) : null };
     }
 
     const source = growing({
-        view, place: list, count, load: s => pageFrom(0, PageRows, s), key: "id", when: isOfFile, every: 30_000, signal, gap: 500, drawn: inspect,
-        matches: () => {
-            const q = search.value.trim().toLowerCase();
-            return q ? row => row.name.toLowerCase().includes(q) : null;
-        },
-        none: hasRows => hasRows ? empty("No file is like that") : empty("No files yet", "What is uploaded is read, and agents find it.",
+        view, place: list, count, load: s => pageFrom(0, PageRows, s), key: "id", when: isOfFile, every: 30_000, signal, gap: 1_000, drawn: inspect,
+        isLate: () => search.value.trim() !== "",
+        none: () => search.value.trim() ? empty("No file is like that") : empty("No files yet", "What is uploaded is read, and agents find it.",
             ["POST", "/api/v1/files", undefined, { file: "article,price\ntea,4;filename=prices.csv", conversation_id: session }]),
     });
 
@@ -165,6 +162,6 @@ export default async function page({ root, signal, query }) {
 
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        source.draw();
+        source.restart();
     }, 150));
 }

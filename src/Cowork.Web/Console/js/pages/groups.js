@@ -1,6 +1,6 @@
 // Groups of members and agents: those of the reader, those that anyone may join, and for administrators all.
 import { get, post, rowsUpTo } from "../api.js";
-import { h, replace } from "../dom.js";
+import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
@@ -24,9 +24,15 @@ export default async function page({ root, signal, query }) {
         setQuery({ scope });
         source.refresh();
     } });
+    const search = h("input", { type: "search", placeholder: "Part of the title", "aria-label": "Part of the title", value: query.get("q") ?? "", data: { search: "" } });
+    search.addEventListener("input", debounce(() => {
+        state.shown = PageRows;
+        setQuery({ q: search.value.trim() });
+        source.refresh();
+    }, 150));
     const mayMake = me.may("createGroup");
     replace(root, h("div.head", h("h1", "Groups"), head, mayMake && h("span.actions",
-        h("button", { type: "button", on: { click: make } }, "New group ", h("kbd.button-kbd", "n")))), h("div.filters", chips), list);
+        h("button", { type: "button", on: { click: make } }, "New group ", h("kbd.button-kbd", "n")))), h("div.filters", { role: "search" }, search, chips), list);
     mayMake && pageKeys([{ key: "n", does: "New group", run: make }], signal);
 
     const view = table({
@@ -45,8 +51,8 @@ export default async function page({ root, signal, query }) {
     view.card.append(foot);
 
     const source = resource({
-        load: s => rowsUpTo(state.shown, (offset, limit) => get("/groups", { scope: state.scope, limit, offset }, s)),
-        when: event => event.type.startsWith("group_"), every: 30_000, signal, gap: 1_000, fail: error => replace(list, fault(error, () => source.refresh())),
+        load: s => rowsUpTo(state.shown, (offset, limit) => get("/groups", { scope: state.scope, q: search.value.trim(), limit, offset }, s)),
+        when: event => event.type.startsWith("group_"), every: 30_000, signal, gap: 1_000, isLate: () => search.value.trim() !== "", fail: error => replace(list, fault(error, () => source.refresh())),
         show: ({ rows, total }) => {
             view.update(rows);
             replace(head, total > rows.length ? `the newest ${whole(rows.length)} of ${whole(total)}` : whole(total));
@@ -56,7 +62,7 @@ export default async function page({ root, signal, query }) {
             } } }, "More"));
             foot.classList.toggle("hidden", total <= rows.length);
             replace(list, rows.length > 0 ? view.card : h("div.card",
-                empty(state.scope === "mine" ? "You are in no group" : "No groups yet", "People and agents talk to each other in a group.",
+                search.value.trim() ? empty("No group is like that") : empty(state.scope === "mine" ? "You are in no group" : "No groups yet", "People and agents talk to each other in a group.",
                 ["POST", "/groups", { title: "Launch room" }])));
         },
     });

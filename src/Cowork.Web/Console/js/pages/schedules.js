@@ -29,7 +29,7 @@ export default async function page({ root, signal, query }) {
     const list = h("div");
     let status = Statuses.includes(query.get("status")) ? query.get("status") : null;
     const mayMake = me.may("createSchedule") || me.may("createPromptSchedule");
-    const search = h("input", { type: "search", placeholder: "Name, prompt or expression", "aria-label": "Name, prompt or expression", value: query.get("q") ?? "", data: { search: "" } });
+    const search = h("input", { type: "search", placeholder: "Name or prompt", "aria-label": "Name or prompt", value: query.get("q") ?? "", data: { search: "" } });
     const chips = choice({ label: "States", choices: Statuses.map(word => [word, word]), at: status, choose: chosen => {
         status = chosen;
         setQuery({ status });
@@ -56,11 +56,10 @@ export default async function page({ root, signal, query }) {
     let isCut = false;
 
     function draw() {
-        const q = search.value.trim().toLowerCase();
-        const shown = rows.filter(row => (!status || row.status === status) && (!q || `${row.name} ${row.cron ?? ""}`.toLowerCase().includes(q)));
+        const shown = rows.filter(row => !status || row.status === status);
         view.update(shown);
         replace(head, isCut ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        replace(list, rows.length === 0 ? h("div.card", empty("No schedules yet", "A schedule runs a skill by an interval, or a prompt by a cron expression.",
+        replace(list, rows.length === 0 && !search.value.trim() ? h("div.card", empty("No schedules yet", "A schedule runs a skill by an interval, or a prompt by a cron expression.",
             ["POST", "/api/v1/schedules", { project_id: "proj_00000000000000000000000000", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin", prompt: "What is new?" }]))
             : shown.length === 0 ? h("div.card", empty("No schedule is like that")) : view.card);
         shown.slice(0, StripsMax).forEach(strip);
@@ -94,15 +93,16 @@ export default async function page({ root, signal, query }) {
 
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        draw();
+        source.refresh();
     }, 150));
     const source = resource({
         load: async s => {
-            const [first, other] = await Promise.all([paged("/scheduled-runs", "scheduled_runs", { limit: 1000 }, s), get("/api/v1/schedules", { limit: 1000 }, s)]);
+            const asked = { q: search.value.trim(), limit: 1000 };
+            const [first, other] = await Promise.all([paged("/scheduled-runs", "scheduled_runs", asked, s), get("/api/v1/schedules", asked, s)]);
             const prompts = other.data.map(each => ({ ...each, schedule_id: each.id, name: brief(each.prompt, 160), skill_id: null }));
             return { rows: [...first.rows, ...prompts].sort((a, b) => a.created_at < b.created_at ? 1 : -1), isCut: first.next !== null || other.has_more };
         },
-        when: isOfSchedule, signal, gap: 1_000, fail: error => replace(list, fault(error, () => source.refresh())),
+        when: isOfSchedule, signal, gap: 1_000, isLate: () => search.value.trim() !== "", fail: error => replace(list, fault(error, () => source.refresh())),
         show: value => {
             ({ rows, isCut } = value);
             draw();

@@ -36,17 +36,14 @@ export default async function page({ root, signal, query }) {
     });
     listKeys(view, signal);
     const pads = growing({
-        view, place: list, count, load: s => paged("/scratchpads", "scratchpads", { limit: PageRows, session_id: session }, s), key: "scratchpad_id", signal, gap: 1_000,
+        view, place: list, count, load: s => paged("/scratchpads", "scratchpads", { q: search.value.trim(), limit: PageRows, session_id: session }, s), key: "scratchpad_id", signal, gap: 1_000,
         when: event => isOfScratchpad(event) && event.type !== "cell_output",
-        matches: () => {
-            const q = search.value.trim().toLowerCase();
-            return q ? row => row.title.toLowerCase().includes(q) : null;
-        },
-        none: hasRows => hasRows ? empty("No scratchpad is like that") : empty("No scratchpads yet", "A scratchpad is a notebook of a session: agents execute cells in it, and so can people.",
+        isLate: () => search.value.trim() !== "",
+        none: () => search.value.trim() ? empty("No scratchpad is like that") : empty("No scratchpads yet", "A scratchpad is a notebook of a session: agents execute cells in it, and so can people.",
             ...firstSession(session), ["POST", "/api/v1/scratchpads", { conversation_id: session ?? "first", title: "Draft", cells: [{ type: "code", content: "1 + 1" }] }]),
     });
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        pads.draw();
+        pads.restart();
     }, 150));
 }

@@ -45,18 +45,15 @@ export default async function page({ root, signal, query }) {
     });
     listKeys(inTurn(() => [view, hits]), signal);
     const sessions = growing({
-        view, place: list, count: head, load: s => paged("/sessions", "sessions", { limit: PageRows }, s), key: "session_id", signal, gap: 1_000,
+        view, place: list, count: head, load: s => paged("/sessions", "sessions", { q: search.value.trim(), limit: PageRows }, s), key: "session_id", signal, gap: 1_000,
         when: event => event.type.startsWith("session_") || isOfRun(event),
-        matches: () => {
-            const q = search.value.trim().toLowerCase();
-            return q ? row => `${row.session_id} ${row.title ?? ""} ${row.workspace_path ?? ""}`.toLowerCase().includes(q) : null;
-        },
-        none: hasRows => hasRows ? empty("No session has such a name")
+        isLate: () => search.value.trim() !== "",
+        none: () => search.value.trim() ? empty("No session has such a name")
             : empty("No sessions yet", "A session is one conversation with an agent over one folder.", ["POST", "/sessions", { session_id: "first" }]),
     });
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        sessions.draw();
+        sessions.restart();
         look();
     }, 150));
 
@@ -71,7 +68,7 @@ export default async function page({ root, signal, query }) {
         ],
     });
 
-    // Names are compared here, letter by letter; what was said is found by the host, by words.
+    // Names are found by parts of words, and what was said by whole ones.
     async function look() {
         const q = search.value.trim();
         if (q.length < WordMin) {

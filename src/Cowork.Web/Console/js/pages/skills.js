@@ -36,17 +36,14 @@ export default async function page({ root, signal, query }) {
     });
     listKeys(view, signal);
     const skills = growing({
-        view, place: list, count: head, load: s => paged("/skills", "skills", { limit: PageRows }, s), key: "skill_id", when: isOfSkill, signal,
-        matches: () => {
-            const q = search.value.trim().toLowerCase();
-            return q ? row => `${row.name} ${row.description}`.toLowerCase().includes(q) : null;
-        },
-        none: hasRows => hasRows ? empty("No skill is like that") : empty("No skills yet", "A skill is a prompt that is used again, with parameters, in versions that never change.",
+        view, place: list, count: head, load: s => paged("/skills", "skills", { q: search.value.trim(), limit: PageRows }, s), key: "skill_id", when: isOfSkill, signal, gap: 1_000,
+        isLate: () => search.value.trim() !== "",
+        none: () => search.value.trim() ? empty("No skill is like that") : empty("No skills yet", "A skill is a prompt that is used again, with parameters, in versions that never change.",
             ["POST", "/skills", { name: "daily-kpi", prompt_template: "Show the figures of {day}." }]),
     });
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        skills.draw();
+        skills.restart();
     }, 150));
 }
 

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { time } from "../format.js";
-import { go, to } from "../router.js";
+import { leave as leaveFor, to } from "../router.js";
 import { me } from "../store.js";
 import { brief } from "../text.js";
 import { mark } from "./badge.js";
@@ -12,20 +12,19 @@ const Things = {
     run: ["model", "run", "runs"], sess: ["wait", "session", "sessions"], skill: ["wait", "skill", "skills"], sched: ["wait", "schedule", "schedules"], art: ["tool", "artifact", "artifacts"],
     sp: ["wait", "scratchpad", "scratchpads"], grp: ["person", "group", "groups"], mem: ["memory", "memory", "memories"], work: ["wait", "work", "works"],
 };
-// Lists have no search by name, but for works: the newest things of each are asked for once while the search is open, and their names are compared here.
-//   needs: the operation that lists them; page: the one that is about them; names: what they are called, the first of which is shown; further: the page finds those further back by the same words.
-const NewestRows = 200;
+// Lists that find things by their names.
+//   needs: the operation that lists them; page: the one that is about them; name: what they are called; hasSearch: the page finds the rest of them by the same words.
 const Lists = [
-    { needs: "listSessions", page: "sessions", note: "session", path: "/sessions", rows: "sessions", names: row => [row.title ?? row.metadata?.title, row.session_id], href: row => to("sessions", row.session_id), further: true },
-    { needs: "listSkills", page: "skills", note: "skill", path: "/skills", rows: "skills", names: row => [row.name], href: row => to("skills", row.skill_id), further: true },
-    { needs: "listSchedules", page: "schedules", note: "schedule", path: "/scheduled-runs", rows: "scheduled_runs", names: row => [row.name], href: row => to("schedules", row.schedule_id), isOfSession: true, further: true },
-    { needs: "listPromptSchedules", page: "schedules", note: "schedule", path: "/api/v1/schedules", rows: "data", names: row => [row.prompt], href: row => to("schedules", row.id) },
-    { needs: "listNotebooks", page: "scratchpads", note: "scratchpad", path: "/scratchpads", rows: "scratchpads", names: row => [row.title], href: row => to("scratchpads", row.scratchpad_id), isOfSession: true, further: true },
-    { needs: "listFiles", page: "files", note: "file", path: "/api/v1/files", rows: "data", names: row => [row.name], href: row => to("files", { at: row.id }), further: true },
-    { needs: "listArtifacts", page: "artifacts", note: "artifact", path: "/artifacts", rows: "artifacts", names: row => [row.path], href: row => to("artifacts", row.artifact_id), isOfSession: true, further: true },
-    { needs: "listGroups", page: "groups", note: "group", path: "/groups", rows: "groups", query: () => ({ scope: me.roles.includes("admin") ? "all" : "mine" }), names: row => [row.title], href: row => to("groups", row.group_id) },
-    { needs: "listConnections", page: "connectors", note: "connection", path: "/api/v1/connectors/connections", rows: "data", names: row => [row.name], href: row => to("connectors", { at: row.id }) },
-    { needs: "listTokens", page: "access", note: "token", path: "/tokens", rows: "tokens", names: row => [row.name], href: row => to("access", { show: "tokens", token: row.token_id }) },
+    { needs: "listSessions", page: "sessions", note: "session", path: "/sessions", rows: "sessions", name: row => row.title ?? row.metadata?.title ?? row.session_id, href: row => to("sessions", row.session_id), hasSearch: true },
+    { needs: "listSkills", page: "skills", note: "skill", path: "/skills", rows: "skills", name: row => row.name, href: row => to("skills", row.skill_id), hasSearch: true },
+    { needs: "listSchedules", page: "schedules", note: "schedule", path: "/scheduled-runs", rows: "scheduled_runs", name: row => row.name, href: row => to("schedules", row.schedule_id), isOfSession: true, hasSearch: true },
+    { needs: "listPromptSchedules", page: "schedules", note: "schedule", path: "/api/v1/schedules", rows: "data", name: row => row.prompt, href: row => to("schedules", row.id), hasSearch: true },
+    { needs: "listNotebooks", page: "scratchpads", note: "scratchpad", path: "/scratchpads", rows: "scratchpads", name: row => row.title, href: row => to("scratchpads", row.scratchpad_id), isOfSession: true, hasSearch: true },
+    { needs: "listFiles", page: "files", note: "file", path: "/api/v1/files", rows: "data", name: row => row.name, href: row => to("files", { q: row.name, at: row.id }), hasSearch: true },
+    { needs: "listArtifacts", page: "artifacts", note: "artifact", path: "/artifacts", rows: "artifacts", name: row => row.path, href: row => to("artifacts", row.artifact_id), isOfSession: true, hasSearch: true },
+    { needs: "listGroups", page: "groups", note: "group", path: "/groups", rows: "groups", query: () => ({ scope: me.roles.includes("admin") ? "all" : "mine" }), name: row => row.title, href: row => to("groups", row.group_id), hasSearch: true },
+    { needs: "listConnections", page: "connectors", note: "connection", path: "/api/v1/connectors/connections", rows: "data", name: row => row.name, href: row => to("connectors", { q: row.name, at: row.id }), hasSearch: true },
+    { needs: "listTokens", page: "access", note: "token", path: "/tokens", rows: "tokens", name: row => row.name, href: row => to("access", { show: "tokens", token: row.token_id }) },
 ];
 // Of one kind, so that none hides the others.
 const NamesMax = 5;
@@ -63,7 +62,7 @@ export function palette(pages, text = "") {
 
     function open(hit) {
         box.close();
-        go(hit.href);
+        leaveFor(hit.href);
     }
 
     // What comes later does not take the choice away that the reader made.
@@ -88,18 +87,19 @@ export function palette(pages, text = "") {
     }
 
     const offered = Lists.filter(each => me.may(each.needs) && pages.some(page => page.path === each.page));
-    const newest = new Map();
     let isMoved = false;
     let asked = null;
     let leave = new AbortController();
     // By where it was looked: what was found for the words that stand there, or why nothing is known.
     let answers = new Map();
+    // What was found for the words before: of it, what has the new words too is shown until their answers come.
+    let before = new Map();
     const waiting = new Set();
 
     // One question of one place. What comes for words that are not there any more is not shown.
-    async function ask(place, load, into) {
+    async function ask(place, load) {
         waiting.add(place);
-        const of = into ?? answers;
+        const of = answers;
         try {
             of.set(place, { found: await load() });
         } catch (error) {
@@ -108,24 +108,29 @@ export function palette(pages, text = "") {
             }
             of.set(place, { error });
         }
-        waiting.delete(place);
-        (of === answers || of === newest) && box.isConnected && draw();
+        if (of === answers) {
+            waiting.delete(place);
+            box.isConnected && draw();
+        }
     }
 
-    function named(q) {
+    function named(q, isAsked) {
         const words = q.toLowerCase().split(/\s+/);
         const hits = [];
         const further = [];
         for (const each of offered) {
-            const answer = newest.get(each)?.found;
-            const like = (answer?.[each.rows] ?? []).filter(row => {
-                const name = each.names(row).filter(Boolean).join(" ").toLowerCase();
+            const answer = isAsked ? answers.get(each)?.found : null;
+            const rows = answer?.[each.rows] ?? ((answers.get(each) ?? before.get(each))?.found?.[each.rows] ?? []).filter(row => {
+                const name = (each.name(row) ?? "").toLowerCase();
                 return words.every(word => name.includes(word));
             });
-            hits.push(...like.slice(0, NamesMax).map(row => ({ kind: kindOf(each), text: brief(each.names(row).find(Boolean) ?? "", 160), note: each.isOfSession ? `${each.note} of ${brief(row.session_id, 24)}` : each.note, href: each.href(row) })));
-            if (each.further && (like.length > NamesMax || answer?.next_cursor || answer?.has_more)) {
+            hits.push(...rows.slice(0, NamesMax).map(row => ({
+                kind: kindOf(each), text: brief(each.name(row) ?? "", 160), note: each.isOfSession ? `${each.note} of ${brief(row.session_id, 24)}` : each.note, href: each.href(row),
+            })));
+            if (each.hasSearch && (rows.length > NamesMax || answer?.next_cursor || answer?.has_more)) {
                 const { title } = pages.find(page => page.path === each.page);
-                further.push({ kind: kindOf(each), text: `${title} with “${q}”`, note: "the whole list", href: to(each.page, { q }) });
+                const href = to(each.page, { q, ...each.query?.() });
+                further.some(hit => hit.href === href) || further.push({ kind: kindOf(each), text: `${title} with “${q}”`, note: "the whole list", href });
             }
         }
         return { hits, further };
@@ -136,17 +141,16 @@ export function palette(pages, text = "") {
         const low = q.toLowerCase();
         const near = pages.filter(page => page.title.toLowerCase().includes(low)).map(page => ({ kind: "wait", text: page.title, note: "page", href: to(...page.path.split("/").filter(Boolean)) }));
         const isAsked = q.length >= WordMin && asked === q;
-        const { hits: names, further } = q.length >= WordMin ? named(q) : { hits: [], further: [] };
+        const { hits: names, further } = q.length >= WordMin ? named(q, isAsked) : { hits: [], further: [] };
         const of = place => isAsked ? answers.get(place)?.found ?? [] : [];
         const all = [...byId(q), ...near, ...names, ...of("works"), ...of("texts")];
         // A thing that is found by its id and by its name is there once; a run as often as its words are.
         const seen = new Set();
         const once = all.filter(hit => hit.isText || !seen.has(hit.href) && seen.add(hit.href)).filter(hit => hit.role !== "title" || !seen.has(hit.href));
         show([...once, ...further]);
-        const failed = [...answers.values(), ...newest.values()].find(answer => answer.error)?.error;
+        const failed = [...answers.values()].find(answer => answer.error)?.error;
         tell(q.length < WordMin ? hits.length === 0 && "No page is called so. Words have two letters and more."
-            : isAsked && waiting.size === 0 && (failed?.message ?? (once.length === 0 && (further.length > 0 ? "Nothing found among the newest things of each kind, nor in messages, replies, titles and memories."
-                : "Nothing found by its name or id, nor in messages, replies, titles of sessions and memories."))));
+            : isAsked && waiting.size === 0 && (failed?.message ?? (once.length === 0 && "Nothing found by its name or id, nor in messages, replies, titles of sessions and memories.")));
     }
 
     function look() {
@@ -159,9 +163,9 @@ export function palette(pages, text = "") {
         isMoved = false;
         leave.abort();
         leave = new AbortController();
+        before = new Map([...before, ...answers]);
         answers = new Map();
-        waiting.delete("texts");
-        waiting.delete("works");
+        waiting.clear();
         if (q.length >= WordMin) {
             const signal = AbortSignal.any([abort.signal, leave.signal]);
             ask("texts", async () => (await get("/search", { q, limit: 20 }, signal)).hits.map(hit => ({
@@ -171,7 +175,7 @@ export function palette(pages, text = "") {
             me.may("listWorks") && pages.some(page => page.path === "works") && ask("works", async () => (await get("/myworks", { q, limit: NamesMax }, signal)).data.list.map(work => ({
                 kind: "wait", text: brief(work.label, 160), note: "work", href: to("works", work.work_id),
             })));
-            offered.filter(each => !newest.has(each) && !waiting.has(each)).forEach(each => ask(each, () => get(each.path, { limit: NewestRows, ...each.query?.() }, abort.signal), newest));
+            offered.forEach(each => ask(each, () => get(each.path, { q, limit: NamesMax + 1, ...each.query?.() }, signal)));
         }
         draw();
     }
