@@ -45,6 +45,7 @@ static class Fence
         ("head_deliveries", "SELECT, INSERT, UPDATE", false),
         (Schema.GoneRows, "SELECT, INSERT, DELETE", true),
         (ExpirySchema.Blobs, All, true),
+        (ExpirySchema.Rules, "SELECT", false),
         ("parked", All, true),
         ("texts", All, true),
         ("passages", All, true),

@@ -19,7 +19,7 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 13;
+    public const int Version = 14;
 
     /// <summary>The tenant that has the signed heads.</summary>
     const string Operators = "default";
@@ -298,8 +298,8 @@ static partial class Schema
     static readonly string[] Ours =
     [
         .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "group_marks",
-        "group_connections", "subject_keys", "subject_streams", "subject_blobs", "merkle_tiles", "head_deliveries", GoneRows, ExpirySchema.Blobs, "texts", "passages",
-        "texts_searched", "passages_searched", VectorTable.Name,
+        "group_connections", "subject_keys", "subject_streams", "subject_blobs", "merkle_tiles", "head_deliveries", GoneRows,
+        ExpirySchema.Blobs, ExpirySchema.Times, ExpirySchema.Rules, "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name,
         Fence.ViewOf(VectorTable.Name),
     ];
 

@@ -32,7 +32,7 @@ public sealed class HeadSignerSpecs
         public void Keep(SignedHead head) => Last = head;
     }
 
-    sealed record Host(AuditTree Tree, HeadSigner Signer, AuditHeadLog Heads, Remembered Memory, HeadPublisher Publisher, Target Target);
+    sealed record Host(AuditTree Tree, HeadSigner Signer, AuditHeadLog Heads, Remembered Memory, HeadPublisher Publisher, Target Target, CommandHandler Commands);
 
     /// <summary>A place that takes heads, or does not.</summary>
     sealed class Target : IHeadTarget
@@ -69,7 +69,8 @@ public sealed class HeadSignerSpecs
         var (tree, heads, memory) = (new AuditTree(engine, clock, NullLogger<AuditTree>.Instance), new AuditHeadLog(engine, operators), new Remembered());
         var target = new Target();
         return new(
-            tree, new(tree, heads, keys, handler, operators, memory, Settings, clock, NullLogger<HeadSigner>.Instance), heads, memory, new(heads, engine, engine, [target]), target);
+            tree, new(tree, heads, keys, handler, operators, memory, Settings, clock, NullLogger<HeadSigner>.Instance), heads, memory, new(heads, engine, engine, [target]), target,
+            handler);
     }
 
     [Fact]
@@ -152,6 +153,26 @@ public sealed class HeadSignerSpecs
         await older.Tree.CatchUp(None);
         await older.Signer.Sign(None);
         Assert.NotNull(older.Signer.Progress.Fault);
+    }
+
+    [Fact]
+    public async Task On_top_of_a_head_that_no_key_signed_none_is_signed()
+    {
+        var host = NewHost();
+        await Append(3);
+        await host.Tree.CatchUp(None);
+        await host.Signer.Sign(None);
+        var last = (await host.Heads.Latest(None))!.Head;
+        await Append(2);
+        await host.Tree.CatchUp(None);
+        // Everything of it is right but what a key is needed for.
+        var size = host.Tree.Progress.Size;
+        var made = last with { TreeSize = size, RootHash = Convert.ToHexStringLower(await host.Tree.Tiles.Root(size, None)) };
+        Assert.Null((await host.Commands.Execute("default", new("user:eve"), new SignHead(made, last.TreeSize, Publish: false), None)).Refused);
+        await host.Tree.CatchUp(None);
+        await host.Signer.Sign(None);
+        Assert.Contains("was not signed by a host", host.Signer.Progress.Fault, StringComparison.Ordinal);
+        Assert.Equal(2, (await host.Heads.Latest(None))!.Number);
     }
 
     [Fact]

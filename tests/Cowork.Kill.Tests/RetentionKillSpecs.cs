@@ -119,6 +119,7 @@ public sealed class RetentionKillSpecs : DirectorySpecs
                 log.SetMinimumLevel(LogLevel.Error);
                 log.Services.Replace(ServiceDescriptor.Singleton<TimeProvider>(clock));
             });
+        await TestPostgres.RemoveAtOnce(old.Database);
         using var http = old.Client(old.AdminToken);
         // First what stays: a run may be told of what was remembered before, and has it then.
         foreach (var session in (string[])["held", "source", "idle"])

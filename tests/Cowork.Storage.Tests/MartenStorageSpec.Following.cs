@@ -119,7 +119,7 @@ public sealed partial class MartenStorageSpec
         await Ask("DROP VIEW cowork.words_searched; DROP TABLE cowork.parked, cowork.words, cowork.expired_blobs; DROP FUNCTION cowork.keep_expired() CASCADE; "
             + "DELETE FROM cowork.mt_event_progression; UPDATE cowork.schema_version SET version = 1; SELECT ''");
         var again = await Open("b");
-        Assert.Equal("13", await Ask("SELECT version::text FROM cowork.schema_version"));
+        Assert.Equal("14", await Ask("SELECT version::text FROM cowork.schema_version"));
         Assert.Equal("1", await Ask("SELECT count(*)::text FROM pg_trigger WHERE tgname = 'keep_expired' AND tgenabled = 'A' AND to_regclass('cowork.expired_blobs') IS NOT NULL"));
         await again.Log.Append(new Chain(Org, "run-2").Commit("one"), None);
         await Projector(again, Chain.Words()).Projector.CatchUp(None);

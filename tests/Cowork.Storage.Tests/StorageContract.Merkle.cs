@@ -89,7 +89,7 @@ public abstract partial class StorageContract
         Assert.Null(await node.Merkle.Find(Org, long.MaxValue, None));
     }
 
-    static AuditTree Tree(Node node) => new(node.Merkle, TimeProvider.System, NullLogger<AuditTree>.Instance);
+    protected static AuditTree Tree(Node node) => new(node.Merkle, TimeProvider.System, NullLogger<AuditTree>.Instance);
 
     static byte[] RootOf(IEnumerable<byte[]> leaves)
     {

@@ -226,6 +226,10 @@ public sealed partial class HeadSigner(
         {
             return $"The log's first {last.TreeSize} events are not those of the head that was signed at {HashChain.Timestamp(last.Timestamp)}.";
         }
+        if (last is not null && await HeadText.WhyWrong(last, await KeyOf(last, ct)) is { } wrong)
+        {
+            return $"The log's last head, of {HashChain.Timestamp(last.Timestamp)}, was not signed by a host. {wrong}";
+        }
         if (memory.Last is not { } kept)
         {
             return null;
@@ -239,6 +243,9 @@ public sealed partial class HeadSigner(
             ? null
             : $"The log's first {kept.TreeSize} events are not those of the head that this host saw at {HashChain.Timestamp(kept.Timestamp)} ({memory.Place}).";
     }
+
+    async ValueTask<Func<string, PublicKey?>> KeyOf(SignedHead head, CancellationToken ct) =>
+        head.Kid is not null && await keys.Find(head.Kid, ct) is { Purpose: SigningKeys.Heads } key ? _ => key.Public : static _ => null;
 
     async ValueTask<string> Root(long size, CancellationToken ct) => Convert.ToHexStringLower(await tree.Tiles.Root(size, ct));
 

@@ -27,6 +27,9 @@ public sealed class ExpiryRemoval(
 
     static readonly TimeSpan ModelsPause = TimeSpan.FromSeconds(1);
 
+    /// <summary>The database lets minutes pass before the first event is removed.</summary>
+    static readonly TimeSpan KeptPause = TimeSpan.FromMinutes(1);
+
     public string Kind => JobKind;
 
     /// <summary>The session of a stream; null: it is a day's.</summary>
@@ -61,6 +64,8 @@ public sealed class ExpiryRemoval(
             {
                 case RemovalStep.Later:
                     return await Again(claim, ModelsPause, ct);
+                case RemovalStep.Kept:
+                    return await Again(claim, KeptPause, ct);
                 case RemovalStep.Further:
                     after = removal.Through;
                     continue;

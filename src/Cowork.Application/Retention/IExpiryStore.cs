@@ -22,6 +22,9 @@ public enum RemovalStep
 
     /// <summary>Read models have not folded what is to go, or are being rebuilt: later.</summary>
     Later,
+
+    /// <summary>The database keeps it for now: the expiry has not been in the log for long enough, or no head that it takes for one has it.</summary>
+    Kept,
 }
 
 /// <param name="Events">Events that were removed with this step.</param>

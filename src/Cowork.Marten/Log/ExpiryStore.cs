@@ -117,6 +117,10 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
             {
                 return new(RemovalStep.Later, 0, after);
             }
+            if (await connection.Ask(new($"SELECT {s}.why_kept($1, $2)") { Parameters = { Parameter.Text(org), Parameter.Long(authority.Position) } }, ct) is string)
+            {
+                return new(RemovalStep.Kept, 0, after);
+            }
             var events = new List<RecordedEvent>();
             var through = after;
             var read = 0;
