@@ -12,13 +12,17 @@ public sealed record Refusal(string Code, int Status, string Detail)
     /// <summary>Id of the object that causes the conflict; null: none that the caller may read.</summary>
     public string? Existing { get; init; }
 
+    /// <summary>What is not there any more; null: the refusal is another one.</summary>
+    public string? Missing { get; init; }
+
     public static Refusal Conflict(string code, string detail) => new(code, 409, detail);
 
     public static Refusal Invalid(string code, string path, string detail) => new(code, 422, detail) { Path = path };
 
     public static Refusal NotFound(string what) => new("not_found", 404, $"There is no such {what}.");
 
-    public static Refusal Expired(string what) => new("expired", 410, $"The {what} expired: what it held was removed when its period of retention was over.");
+    public static Refusal Expired(string what) =>
+        new("expired", 410, $"The {what} expired: its period of retention is over, and what it held is being removed, or is gone.") { Missing = what };
 
     public static Refusal TooMany(string code, string detail) => new(code, 429, detail);
 }

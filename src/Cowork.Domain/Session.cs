@@ -24,7 +24,7 @@ public abstract record SessionCommand(DateTimeOffset Now)
         SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now, string? Model = null, ProjectKey? Project = null,
         Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null,
         SessionFork? Fork = null, string? Subject = null)
-        : SessionCommand(Now);
+        : SessionCommand(Now), IExpiryCommand;
 
     /// <summary>Changes what a client may change of a conversation.</summary>
     /// <param name="Title">Null: the next turn gives one.</param>

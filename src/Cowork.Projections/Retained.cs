@@ -27,6 +27,9 @@ public static class Retained
     /// <summary>Removals that are shown.</summary>
     const int LastMax = 100;
 
+    /// <summary>Events of all tenants that a look folds on top of the row: a projection lags by more only while it is made anew.</summary>
+    const int UnfoldedMax = 1_000;
+
     public static AsyncProjection<RetainedRow> Model { get; } = new(
         "retained",
         [.. new[]
@@ -42,6 +45,16 @@ public static class Retained
         // What was held and released counts as little when its data is gone as before.
         TakesTombstones = true,
     };
+
+    /// <summary>The row with what is in the log and not folded yet, so that somebody who has just held or released a session sees it.</summary>
+    public static async ValueTask<RetainedRow> Latest(string org, IRows rows, IAsyncProjectionStore projections, CancellationToken ct)
+    {
+        var from = (await projections.Progress(ct)).Of(Model.Table).Checkpoint.Position;
+        var row = await rows.Get(org, Model.Table, TenantKey, ct);
+        var folded = row is null ? RetainedRow.None : Model.Read(row.Json.Span);
+        // Each event of these types changes the row: what it has is what came up to its version.
+        return (await projections.Read(Model.Types, from, UnfoldedMax, ct)).Events.Where(e => e.Org == org && e.Position > (row?.Version ?? 0)).Aggregate(folded, Evolve);
+    }
 
     static RowKey Key(RecordedEvent e) => new(e.Org, TenantKey);
 

@@ -166,6 +166,16 @@ public sealed class CounterfactualSpecs(TestTenant tenant) : IClassFixture<TestT
         Assert.True(refused.Is(status).Json.GetProperty("errors").TryGetProperty(place, out _), refused.Text);
     }
 
+    [Theory]
+    [InlineData("skill_versions")]
+    [InlineData("stubs")]
+    public async Task A_member_with_names_of_its_own_is_an_object(string member)
+    {
+        var (_, run) = await Recorded("/say first");
+        var refused = (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":3,"{{member}}":[]}""")).Is(422);
+        Assert.Equal("Has the wrong type: an object is wanted.", refused.Json.GetProperty("errors").GetProperty($"$.{member}")[0].GetString());
+    }
+
     [Fact]
     public async Task Neither_an_auditor_nor_another_tenant_starts_one_and_none_goes_off_from_another()
     {

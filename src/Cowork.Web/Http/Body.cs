@@ -187,7 +187,9 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
 
     static string WordFor(Type type) =>
         type == typeof(string) ? "a string" : type == typeof(bool) ? "true or false" : type == typeof(int) || type == typeof(long) ? "a whole number"
-        : type == typeof(double) || type == typeof(decimal) ? "a number" : typeof(System.Collections.IEnumerable).IsAssignableFrom(type) ? "an array" : "an object";
+        : type == typeof(double) || type == typeof(decimal) ? "a number"
+        : T.Json.Options.TryGetTypeInfo(type, out var shape) && shape.Kind == JsonTypeInfoKind.Dictionary ? "an object"
+        : typeof(System.Collections.IEnumerable).IsAssignableFrom(type) ? "an array" : "an object";
 
     static async ValueTask<ReadOnlyMemory<byte>> Read(HttpContext http)
     {

@@ -14,7 +14,7 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
     /// <summary>Id of the run that causes the error; null: no run does.</summary>
     public string? RunId { get; init; }
 
-    /// <summary>What is not there, as <see cref="Dialect.Nouns"/> know it; null: the error is another one.</summary>
+    /// <summary>What is not there, or not any more, as <see cref="Dialect.Nouns"/> know it; null: the error is another one.</summary>
     public string? Missing { get; init; }
 
     /// <summary>Value of the header <c>WWW-Authenticate</c>.</summary>
@@ -29,6 +29,7 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
     {
         { Status: 422, Path: { } path } => Invalid(path, refused.Detail, refused.Code) with { RunId = RunIn(refused) },
         { Status: 429 } => new(429, refused.Code, refused.Detail) { RetryAfter = 1 },
+        { Status: 410, Missing: { } what } => new(410, refused.Code, refused.Detail) { Missing = what },
         { Status: 401 } => new(401, refused.Code, refused.Detail) { Challenge = "Bearer realm=\"cowork\", error=\"invalid_token\"" },
         _ => new(refused.Status, refused.Code, refused.Detail) { RunId = RunIn(refused) },
     };
@@ -65,7 +66,9 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
     /// <summary>The code of the error that the request was answered with; null: it was not.</summary>
     public static string? AnsweredTo(HttpContext http) => (string?)http.Items[CodeKey];
 
-    public Task ExecuteAsync(HttpContext httpContext)
+    public async Task ExecuteAsync(HttpContext httpContext) => await (await ExpiredAddress.Of(this, httpContext)).Write(httpContext);
+
+    Task Write(HttpContext httpContext)
     {
         httpContext.Items[CodeKey] = Code;
         var response = httpContext.Response;
@@ -79,7 +82,7 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
             response.Headers.WWWAuthenticate = Challenge;
         }
         var dialect = httpContext.RequestServices.GetRequiredService<Dialects>().Of(httpContext);
-        return dialect.Errors.Write(response, Missing is not null && dialect.Nouns.TryGetValue(Missing, out var noun) ? NotFound(noun) : this);
+        return dialect.Errors.Write(response, Status == 404 && Missing is not null && dialect.Nouns.TryGetValue(Missing, out var noun) ? NotFound(noun) : this);
     }
 
     static string? RunIn(Refusal refused) => refused.Existing?.StartsWith("run_", StringComparison.Ordinal) == true ? refused.Existing : null;

@@ -10,7 +10,7 @@ static class Expiries
 {
     /// <summary>Those who see all of a tenant are told that the data of a stream expired; others, that there is no such thing.</summary>
     public static async ValueTask<IResult> NotFound(Caller caller, IEventLog log, string what, string stream, CancellationToken ct) =>
-        (caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin)) && (await log.Load(caller.Org, stream, 0, 1, ct)).Events is [{ Event: Tombstone }]
+        ExpiredAddress.Sees(caller) && (await log.Load(caller.Org, stream, 0, 1, ct)).Events is [{ Event: Tombstone }]
             ? ErrorResult.Of(Refusal.Expired(what))
             : ErrorResult.NotFound(what);
 }

@@ -82,7 +82,7 @@ static class SessionEndpoints
         var sessions = routes.MapGroup("/sessions").WithTags("Sessions");
         sessions.MapPost("", Create).WithName("createSession").RequireMember()
             .WithSummary("Create a session")
-            .Produces<SessionAnswer>(201).Refuses(400, 409, 410, 413, 415, 422, 507);
+            .Produces<SessionAnswer>(201).Refuses(400, 409, 413, 415, 422, 507);
         sessions.MapGet("", List).WithName("listSessions")
             .WithSummary("List sessions, newest first")
             .Takes(NameQuery.Words).Takes(Lists.Limit).Takes(ListCursors.Cursor)

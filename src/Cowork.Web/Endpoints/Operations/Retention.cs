@@ -98,27 +98,34 @@ static class RetentionEndpoints
             .Produces(204).Refuses(404, 409, 410, 422);
     }
 
-    static async Task<IResult> Get(Caller caller, CommandHandler commands, RetentionSweep sweep, RetentionOptions options, IRows rows, CancellationToken ct) =>
-        Shown(await Answer(caller.Org, (await Tenant(caller.Org, commands, ct)), isDryRun: false, sweep, options, rows, ct));
+    static async Task<IResult> Get(
+        Caller caller, CommandHandler commands, RetentionSweep sweep, RetentionOptions options, IRows rows, IAsyncProjectionStore projections, CancellationToken ct) =>
+        Shown(await Answer(caller.Org, (await Tenant(caller.Org, commands, ct)), isDryRun: false, sweep, options, rows, projections, ct));
 
     static async Task<IResult> Put(
         Body<NewRetention> body, HttpContext http, Caller caller, ICommandExecutor executor, CommandAnswers answers, CommandHandler commands, RetentionSweep sweep,
-        RetentionOptions options, IRows rows, CancellationToken ct)
+        RetentionOptions options, IRows rows, IAsyncProjectionStore projections, CancellationToken ct)
     {
         var periods = new RetentionPeriods(body.Value.SessionsDays, body.Value.SecurityDays);
         if (DryRun.Read(http) == "true")
         {
-            return Shown(await Answer(caller.Org, periods, isDryRun: true, sweep, options, rows, ct));
+            return Shown(await Answer(caller.Org, periods, isDryRun: true, sweep, options, rows, projections, ct));
         }
         var result = await executor.Execute(caller.Org, caller.Origin, new ChangeRetention(periods, body.Value.Reason, body.Key), ct);
         return await answers.Of(
-            caller.Org, result, Retention.Stream, body.Key, async _ => Shown(await Answer(caller.Org, periods, isDryRun: false, sweep, options, rows, ct)), ct);
+            caller.Org, result, Retention.Stream, body.Key, async _ => Shown(await Answer(caller.Org, periods, isDryRun: false, sweep, options, rows, projections, ct)), ct);
     }
 
-    static async Task<IResult> Hold(PathKey<SessionKey> session, Body<NewHold> body, Caller caller, ICommandExecutor executor, CommandAnswers answers, CancellationToken ct)
+    static async Task<IResult> Hold(
+        PathKey<SessionKey> session, Body<NewHold> body, HttpContext http, Caller caller, ICommandExecutor executor, CancellationToken ct)
     {
-        var result = await executor.Execute(caller.Org, caller.Origin, new HoldSession(session.Key, body.Value.Reason, body.Key), ct);
-        return result.Refused is { } refused ? ErrorResult.Of(refused) : TypedResults.NoContent();
+        var refused = (await executor.Execute(caller.Org, caller.Origin, new HoldSession(session.Key, body.Value.Reason, body.Key), ct)).Refused;
+        if (refused is { Code: not "idempotency_key_claimed" })
+        {
+            return ErrorResult.Of(refused);
+        }
+        http.Response.Begin(204, location: null, replayed: refused is not null);
+        return TypedResults.NoContent();
     }
 
     static async Task<IResult> Release(PathKey<SessionKey> session, Caller caller, ICommandExecutor executor, CancellationToken ct) =>
@@ -130,11 +137,12 @@ static class RetentionEndpoints
         (await commands.LatestState(org, Retention.Aggregate, Retention.Key, ct)).Periods;
 
     static async ValueTask<RetentionAnswer> Answer(
-        string org, RetentionPeriods tenant, bool isDryRun, RetentionSweep sweep, RetentionOptions options, IRows rows, CancellationToken ct)
+        string org, RetentionPeriods tenant, bool isDryRun, RetentionSweep sweep, RetentionOptions options, IRows rows,
+        IAsyncProjectionStore projections, CancellationToken ct)
     {
         var periods = options.Of(tenant);
         var due = await sweep.Due(org, periods, ct);
-        var row = await rows.Get(org, Retained.Model.Table, Retained.TenantKey, ct) is { } found ? Retained.Model.Read(found.Json.Span) : RetainedRow.None;
+        var row = await Retained.Latest(org, rows, projections, ct);
         return new(
             periods.SessionsDays, periods.SecurityDays, new(tenant.SessionsDays, tenant.SecurityDays), new(options.SessionsDays, options.SecurityDays), isDryRun,
             new(due.Sessions, due.Days, due.IsCut),
