@@ -2,9 +2,14 @@ using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Testing;
 using Cowork.Web;
+
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Cowork.Clients.Tests;
 
@@ -185,6 +190,56 @@ public sealed class S3BlobsSpecs(S3Server server) : IClassFixture<S3Server>
         Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(host.Data, "blobs")));
         (await host.Http.Get("/health/ready")).Is(200);
     }
+
+    [Fact]
+    public async Task What_an_expired_session_had_in_the_bucket_is_gone_from_it()
+    {
+        const string Prefix = "retention/";
+        var clock = new ShiftedClock { Shift = -TimeSpan.FromDays(200) };
+        var database = await TestPostgres.NewDatabase();
+        await using var host = await LiveHost.Start(
+            settings => settings with { S3 = server.Settings(Prefix), Database = database, Retention = new() { SessionsDays = 90 } },
+            log => log.Services.Replace(ServiceDescriptor.Singleton<TimeProvider>(clock)));
+        await TestPostgres.RemoveAtOnce(database);
+        using var http = host.Client(host.AdminToken);
+        string said = new('x', 70_000), kept = new('y', 70_000);
+        var old = await http.NewSession();
+        (await http.Turn(old, $"/say {said}")).Is(200);
+        (await http.Turn(old, $"/say {kept}")).Is(200);
+        using var form = new MultipartFormDataContent { { new StringContent("The kraken sleeps."), "file", "k.txt" }, { new StringContent(old), "conversation_id" } };
+        using var uploaded = await http.PostAsync("/api/v1/files", form);
+        await http.Until(uploaded.Headers.Location!.ToString(), got => got.Is(200)["status"] == "ready");
+        clock.Shift = -TimeSpan.FromDays(50);
+        var young = await http.NewSession();
+        (await http.Turn(young, $"/say {kept}")).Is(200);
+        string[] gone = [.. new[] { said, $"/say {said}", "The kraken sleeps." }.Select(text => FinalOf(Sha(Encoding.UTF8.GetBytes(text))))];
+        Assert.All(gone, name => Assert.Contains(name, server.Objects(Prefix)));
+
+        await Do(host, new StartSweep());
+        await http.Until($"/sessions/{old}", got => got.IsOneOf(200, 404).Status == System.Net.HttpStatusCode.NotFound);
+        clock.Shift = -TimeSpan.FromDays(48);
+        for (var looks = 0; (await http.Get("/retention")).Json.GetProperty("removed").GetProperty("sessions").GetInt32() == 0; looks++)
+        {
+            Assert.True(looks < 600, "It does not come to it.");
+            await Do(host, new StartRemoval(Session.Aggregate.Stream(SessionKey.FromId(old))));
+            await host.Services.GetRequiredService<AuditTree>().CatchUp(default);
+            await host.Services.GetRequiredService<HeadSigner>().Sign(default);
+            await Task.Delay(100);
+        }
+        var expired = host.Services.GetRequiredService<ExpiredBlobs>();
+        await expired.Sweep(default);
+        clock.Shift += TimeSpan.FromMinutes(6);
+        Assert.False(await expired.Sweep(default));
+        using var blobs = new S3Blobs(server.Settings(Prefix));
+        await Sweep(blobs, All);
+
+        Assert.DoesNotContain(server.Objects(Prefix), name => gone.Contains(name) || name.StartsWith("pending/", StringComparison.Ordinal));
+        Assert.Contains(FinalOf(Sha(Encoding.UTF8.GetBytes(kept))), server.Objects(Prefix));
+        Assert.Contains(kept, (await http.Get($"/sessions/{young}/runs")).Is(200).Text, StringComparison.Ordinal);
+    }
+
+    static async Task Do(LiveHost host, ICommand command) =>
+        Assert.Null((await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", RetentionSweep.System, command, default)).Refused);
 
     [Fact]
     public async Task A_whole_group_is_archived_into_the_bucket_and_downloaded_from_it()
