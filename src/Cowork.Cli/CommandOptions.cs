@@ -10,7 +10,7 @@ sealed record CommandOptions(string Data, bool HasFlag)
 {
     /// <summary>Reads what was given after the command's name.</summary>
     /// <param name="flag">Null: the command has none.</param>
-    /// <returns>Null: an option is unknown or lacks its value; the error and the usage were printed.</returns>
+    /// <returns>Null: an option is unknown or lacks its value; the error was printed.</returns>
     public static CommandOptions? Read(string command, string? flag, string[] options)
     {
         var (data, hasFlag) = ("data", false);
@@ -30,7 +30,7 @@ sealed record CommandOptions(string Data, bool HasFlag)
             }
             else
             {
-                Usage.Wrong($"{command} has no option {options[i]}, or the option lacks its value");
+                Usage.Wrong($"{command} has no option {VisibleText.Of(options[i])}, or the option lacks its value");
                 return null;
             }
         }
@@ -47,7 +47,7 @@ sealed record TenantOptions(string Org, string Data, IReadOnlyDictionary<string,
 
     /// <summary>Reads what was given after the command's name: <c>--name VALUE</c> or <c>--name=VALUE</c>.</summary>
     /// <param name="own">Names of the command's own options.</param>
-    /// <returns>Null: an option is unknown or lacks its value, or the tenant has no such name; the error and the usage were printed.</returns>
+    /// <returns>Null: an option is unknown or lacks its value, or the tenant has no such name; the error was printed.</returns>
     public static TenantOptions? Read(string command, string[] own, string[] options)
     {
         var given = new Dictionary<string, string>();

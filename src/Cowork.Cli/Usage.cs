@@ -32,6 +32,8 @@ static class Usage
           doctor [--data DIR]                        lists what is installed, what is missing, and the commands that install it
           doctor --connection-string [--data DIR]    prints the connection string of the private database that runs, for another host
           doctor --reader [--data DIR]               the same for programs that only read
+
+        exit codes: 0 it is as wanted; 1 it failed, is not ready, not sound or not equal; 2 the call is wrong, or nothing was judged; 3 a witness raised an alarm
         """;
 
     public static int Print(TextWriter output, int exitCode)
@@ -40,11 +42,12 @@ static class Usage
         return exitCode;
     }
 
-    /// <summary>Prints the usage and, right above the prompt, the error. Answers <see cref="Error"/>.</summary>
+    /// <summary>Prints what is wrong with the call, and where all commands and options are. Answers <see cref="Error"/>.</summary>
+    /// <param name="error">One sentence without its full stop.</param>
     public static int Wrong(string error)
     {
-        Print(Console.Error, Error);
-        Console.Error.WriteLine($"\ncowork: {error}");
+        Console.Error.WriteLine($"cowork: {error.TrimEnd('.')}.");
+        Console.Error.WriteLine("cowork help lists the commands and their options.");
         return Error;
     }
 }

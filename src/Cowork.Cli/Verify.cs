@@ -32,8 +32,12 @@ static class Verify
                 case "--json":
                     json = true;
                     break;
-                case "--format" when i + 1 < options.Length && BundleFile.Formats.Contains(options[i + 1]):
+                case "--format" when i + 1 < options.Length:
                     format = options[++i];
+                    if (!BundleFile.Formats.Contains(format))
+                    {
+                        return Usage.Wrong($"--format is one of {string.Join(", ", BundleFile.Formats)}, and not {VisibleText.Of(format)}");
+                    }
                     break;
                 case "--jwks" when i + 1 < options.Length:
                     jwks = options[++i];
@@ -45,8 +49,10 @@ static class Verify
                     files.AddRange(options[(i + 1)..]);
                     i = options.Length;
                     break;
+                case "--format" or "--jwks" or "--heads":
+                    return Usage.Wrong($"{options[i]} lacks its value");
                 case ['-', _, ..]:
-                    return Usage.Wrong($"verify has no option {VisibleText.Of(options[i])}, or its value is none of {string.Join(", ", BundleFile.Formats)}");
+                    return Usage.Wrong($"verify has no option {VisibleText.Of(options[i])}");
                 default:
                     files.Add(options[i]);
                     break;

@@ -87,7 +87,8 @@ static class VerifyLog
                 }
             },
         };
-        var (reached, fault, notCovered) = await verifier.Verify(from, ct);
+        var verdict = await verifier.Verify(from, ct);
+        var (reached, fault, notCovered) = verdict;
         fault ??= await SubjectFaults.Find(connection, given.GetValueOrDefault("--schema", "cowork"), ct);
         if (fault is null)
         {
@@ -99,6 +100,10 @@ static class VerifyLog
             ? new(
                 "sound", reached.Position, reached.Head?.Number, reached.Head?.Head.TreeSize, reached.Head?.Head.Timestamp, notCovered, speed, keys is not null,
                 reached.Unhashed, erased > 0 ? erased : null, reached.Expired > 0 ? reached.Expired : null)
+            {
+                HeadsBack = verdict.HeadsBack > 0 ? verdict.HeadsBack : null,
+                FirstHeadBack = verdict.FirstHeadBack,
+            }
             : new("not_sound", reached.Position) { FirstBad = fault.Position, Through = fault.Through, Stream = fault.Stream, Message = fault.Message };
     }
 
@@ -125,9 +130,12 @@ static class VerifyLog
         var foreign = v.Unhashed > 0 ? $", {v.Unhashed} events of other programs without a hash" : "";
         var erased = v.Erased > 0 ? $", {v.Erased} events with erased texts" : "";
         var expired = v.Expired > 0 ? $", {v.Expired} events expired" : "";
+        var back = v.HeadsBack > 0
+            ? $"; note: the times of heads go back, {v.HeadsBack} in all, first at head {v.FirstHeadBack}: a clock of a host was wrong"
+            : "";
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"SOUND      the log: {v.Events} events; {covered}{(v.Head is null ? "" : keys)}{foreign}{erased}{expired}; {v.EventsPerSecond} events/s");
+            $"SOUND      the log: {v.Events} events; {covered}{(v.Head is null ? "" : keys)}{foreign}{erased}{expired}; {v.EventsPerSecond} events/s{back}");
     }
 
     static string Shown(string text) => VisibleText.Of(FileText.Truncate(text, ShownCharsMax));
@@ -153,6 +161,12 @@ sealed record LogLine(
     public long? Through { get; init; }
 
     public string? Stream { get; init; }
+
+    /// <summary>Heads of an earlier time than the head before them, which is no fault: a clock of a host was wrong; null: none.</summary>
+    public long? HeadsBack { get; init; }
+
+    /// <summary>Number of the first of them.</summary>
+    public long? FirstHeadBack { get; init; }
 
     public string? Message { get; init; }
 }

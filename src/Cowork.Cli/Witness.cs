@@ -205,7 +205,7 @@ static class Witness
                         return $"The tree of head {head.Number} does not begin with that of head {before.Number}: the first {before.TreeSize} events were changed.";
                     }
                 }
-                kept.Keep(head);
+                Keep(kept, head);
             }
         }
         return null;
@@ -253,7 +253,7 @@ static class Witness
                     Console.Out.WriteLine($"head {head.Number} is unproved: it came without a proof that its tree begins with that of head {before.Number}");
                 }
             }
-            kept.Keep(head);
+            Keep(kept, head);
         }
         return null;
     }
@@ -261,9 +261,20 @@ static class Witness
     static async Task<string?> Judge(HeadLine head, HeadLine? before, IReadOnlyDictionary<string, PublicKey> keys) =>
         head.Number != (before?.Number ?? head.Number - 1) + 1 ? $"Head {head.Number} follows head {before!.Number}."
         : before is not null && head.TreeSize <= before.TreeSize ? $"Head {head.Number} is over {head.TreeSize} events, and the one before it over {before.TreeSize}."
-        : before is not null && head.Timestamp < before.Timestamp ? $"Head {head.Number} is older than the one before it."
         : await HeadText.WhyWrong(head.Head, keys.GetValueOrDefault) is { } why ? $"Head {head.Number} is not signed. {why}"
         : null;
+
+    /// <summary>Keeps a head that is right. A time that goes back is no fault of the log: it is the clock of the host that signed.</summary>
+    static void Keep(KeptHeads kept, HeadLine head)
+    {
+        if (kept.Last is { } before && head.Timestamp < before.Timestamp)
+        {
+            Console.Out.WriteLine(
+                $"note: head {head.Number} of {HashChain.Timestamp(head.Timestamp)} is of an earlier time than head {before.Number} of {HashChain.Timestamp(before.Timestamp)}: "
+                + "a clock of a host was wrong");
+        }
+        kept.Keep(head);
+    }
 
     static async Task<IReadOnlyList<HeadLine>> Page(HttpClient http, long since, int limit, CancellationToken ct)
     {

@@ -139,11 +139,19 @@ public sealed class CliSpecs : IDisposable
     [InlineData(2, "subjects list has no option --yes", "subjects", "list", "--yes")]
     [InlineData(2, "--org is no name of a tenant", "subjects", "erase", "ann", "--org", "a b")]
     [InlineData(2, "--by is no name", "subjects", "erase", "ann", "--by", "a\u202eb")]
+    [InlineData(2, "--format is one of cowork-trace/4, ", "verify", "--format", "x", "bundle.json")]
+    [InlineData(2, "--jwks lacks its value.", "verify", "bundle.json", "--jwks")]
+    [InlineData(2, "verify has no option --x.", "verify", "--x")]
     public async Task How_a_command_is_called_is_told(int exitCode, string told, params string[] arguments)
     {
         var (code, output) = await CoworkCli.Run(database: null, arguments);
         Assert.Equal(exitCode, code);
         Assert.Contains(told, output, StringComparison.Ordinal);
+        if (exitCode == 2)
+        {
+            Assert.EndsWith("cowork help lists the commands and their options.", output.TrimEnd(), StringComparison.Ordinal);
+            Assert.Equal(2, output.TrimEnd().Split('\n').Length);
+        }
     }
 
     /// <summary>A run that is completed and counted. Answers its id.</summary>

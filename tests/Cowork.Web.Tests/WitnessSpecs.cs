@@ -13,6 +13,8 @@ using Cowork.Testing;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 
 using Npgsql;
 
@@ -53,6 +55,22 @@ public sealed class WitnessSpecs : IDisposable
             await Look(host, 3, "ALARM");
             Assert.Contains("ALARM", File.ReadAllText(Path.Combine(state, "alarms.log")), StringComparison.Ordinal);
         }
+    }
+
+    [Fact]
+    public async Task Times_of_heads_that_go_back_are_noted_and_are_no_fault()
+    {
+        var (database, clock) = (await TestPostgres.NewDatabase(), new ShiftedClock());
+        await using var host = await Start(database, clock: clock);
+        await Turn(host);
+        await Look(host, 0, "kept");
+        clock.Shift = -TimeSpan.FromHours(2);
+        await Turn(host);
+        await Look(host, 0, "note: head ");
+        var (code, output) = await CoworkCli.Run(null, "verify", "--database", database);
+        Assert.True(code == 0 && output.Contains("; note: the times of heads go back, 1 in all, first at head ", StringComparison.Ordinal), output);
+        (code, output) = await CoworkCli.Run(null, "verify", "--json", "--database", database);
+        Assert.True(code == 0 && output.Contains("\"heads_back\":1,\"first_head_back\":", StringComparison.Ordinal), output);
     }
 
     [Fact]
@@ -256,7 +274,7 @@ public sealed class WitnessSpecs : IDisposable
         Assert.True(code == 0 && output.Contains("signed by the trusted key", StringComparison.Ordinal), output);
         // Exports ask for a head; the session is covered by now.
         var (first, second, whole) = (Path.Combine(state, "1.ndjson"), Path.Combine(state, "2.ndjson"), Path.Combine(state, "session.ndjson"));
-        await File.WriteAllBytesAsync(first, await host.Http.GetByteArrayAsync("/audit/export"));
+        await File.WriteAllBytesAsync(first, await host.Http.GetByteArrayAsync("/audit/export?to=2100-01-01T00:00:00Z"));
         var through = JsonNode.Parse(File.ReadLines(first).Last())!["end"]!["through"];
         await Turn(host);
         await File.WriteAllBytesAsync(second, await host.Http.GetByteArrayAsync($"/audit/export?after={through}"));
@@ -289,12 +307,14 @@ public sealed class WitnessSpecs : IDisposable
         }
     }
 
-    Task<LiveHost> Start(string database, TimeSpan? every = null) => LiveHost.Start(settings => settings with
-    {
-        Database = database,
-        Heads = new(every ?? Soon),
-        MasterKeys = _ => MasterKeySource.Read(name => name == MasterKeySource.Variable ? key : null, ""),
-    });
+    Task<LiveHost> Start(string database, TimeSpan? every = null, TimeProvider? clock = null) => LiveHost.Start(
+        settings => settings with
+        {
+            Database = database,
+            Heads = new(every ?? Soon),
+            MasterKeys = _ => MasterKeySource.Read(name => name == MasterKeySource.Variable ? key : null, ""),
+        },
+        log => log.Services.Replace(ServiceDescriptor.Singleton(clock ?? TimeProvider.System)));
 
     static async Task Turn(LiveHost host)
     {

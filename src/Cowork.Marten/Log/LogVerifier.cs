@@ -37,7 +37,14 @@ public sealed record LogVerifierState(long Position, IReadOnlyList<string> Nodes
 /// <param name="State">As far as everything was right.</param>
 /// <param name="Fault">Null: everything is.</param>
 /// <param name="NotCovered">Events after the last head.</param>
-public sealed record LogVerdict(LogVerifierState State, LogFault? Fault, long NotCovered);
+public sealed record LogVerdict(LogVerifierState State, LogFault? Fault, long NotCovered)
+{
+    /// <summary>Heads of an earlier time than the head before them: a clock of a host was wrong. Only those that this verification has read.</summary>
+    public long HeadsBack { get; init; }
+
+    /// <summary>Number of the first of them; null: there is none.</summary>
+    public long? FirstHeadBack { get; init; }
+}
 
 /// <summary>What a verification is told from outside of the database, which whoever has it could have changed.</summary>
 /// <param name="Keys">The only keys whose signatures count, by id; null: those that the log itself names, which whoever rewrites a log can replace.</param>
@@ -86,7 +93,9 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
     MerkleFrontier tree = new();
     NumberedHead? last;
     LogVerifierState verified = LogVerifierState.Begin;
-    long inFeeds, unhashed, expired, headsRead, headSize, storedTree, keptAgrees;
+    long inFeeds, unhashed, expired, headsRead, headSize, storedTree, keptAgrees, headsBack;
+    long? firstHeadBack;
+    DateTimeOffset headAt;
     Guid lastId;
 
     /// <summary>Called after each page, with what a later verification can go on from.</summary>
@@ -99,7 +108,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
     {
         (tree, last, inFeeds, unhashed) = (new(from.Position, from.Nodes.Select(Convert.FromHexString)), from.Head, from.InFeeds, from.Unhashed);
         expired = from.Expired;
-        (headsRead, headSize) = (from.Head?.Number ?? 0, from.Head?.Head.TreeSize ?? 0);
+        (headsRead, headSize, headAt) = (from.Head?.Number ?? 0, from.Head?.Head.TreeSize ?? 0, from.Head?.Head.Timestamp ?? default);
         verified = from;
         while (kept.TryPeek(out var known) && known.TreeSize < from.Position)
         {
@@ -150,7 +159,8 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
 
     LogVerifierState State() => new(tree.Size, [.. tree.Nodes.Select(Convert.ToHexStringLower)], inFeeds, unhashed, last, expired);
 
-    LogVerdict Verdict(LogFault? fault) => new(verified, fault, verified.Position - (verified.Head?.Head.TreeSize ?? 0));
+    LogVerdict Verdict(LogFault? fault) =>
+        new(verified, fault, verified.Position - (verified.Head?.Head.TreeSize ?? 0)) { HeadsBack = headsBack, FirstHeadBack = firstHeadBack };
 
     /// <summary>Verifies the next events. Answers the first fault.</summary>
     async Task<LogFault?> Page(long end, CancellationToken ct)
@@ -624,7 +634,11 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
             : null;
         if (why is null)
         {
-            headSize = head.TreeSize;
+            if (head.Timestamp < headAt)
+            {
+                (headsBack, firstHeadBack) = (headsBack + 1, firstHeadBack ?? version);
+            }
+            (headSize, headAt) = (head.TreeSize, head.Timestamp);
             return head;
         }
         // A key of the log may have been changed instead.

@@ -22,7 +22,7 @@ static class EventExports
             .Takes(From).Takes(To).Takes(After)
             .Produces<string>(200, StreamedFile.Lines).Refuses(422);
 
-    static async Task<IResult> Export(HttpContext http, Caller caller, IEventLog log, LogProofs proofs, HeadSigner signer, CancellationToken ct)
+    static async Task<IResult> Export(HttpContext http, Caller caller, IEventLog log, LogProofs proofs, HeadSigner signer, TimeProvider clock, CancellationToken ct)
     {
         var (from, to, after) = (From.Read(http), To.Read(http), After.Read(http));
         if (from > to)
@@ -37,7 +37,8 @@ static class EventExports
         if (!HeadAsGet.IsHead(http))
         {
             var covered = await signer.Cover(range.Through, ct);
-            range = to is null ? range with { Through = Math.Max(covered, range.After) } : range;
+            // A period that is not over ends with what is covered now, as one without an end does.
+            range = to is null || to > clock.GetUtcNow() ? range with { Through = Math.Max(covered, range.After) } : range;
         }
         return new StreamedFile(StreamedFile.Lines, $"events-{caller.Org}.ndjson", (output, aborted) => PeriodExport.Write(log, proofs, caller.Org, range, output, aborted));
     }
