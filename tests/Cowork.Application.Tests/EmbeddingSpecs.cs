@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 
 using Cowork.Application.Models;
 using Cowork.Testing;
@@ -117,14 +118,14 @@ public sealed class EmbeddingSpecs : IAsyncDisposable
     }
 
     /// <summary>Chunks get vectors until something holds, and while what comes then is done.</summary>
-    async Task Embed(VectorsInMemory vectors, Func<bool> until, Func<ContextVectors, Task>? then = null)
+    async Task Embed(VectorsInMemory vectors, Func<bool> until, Func<ContextVectors, Task>? then = null, [CallerArgumentExpression(nameof(until))] string what = "")
     {
         using var stop = new CancellationTokenSource();
         using var embedded = new ContextVectors(vectors, new(Settings, TimeProvider.System), TimeProvider.System, log);
         var running = embedded.Run(stop.Token);
         try
         {
-            await Patience.Until(until, () => string.Join('\n', log.All), "what the vectors are made for");
+            await Patience.Until(until, () => string.Join('\n', log.All), what);
             await (then?.Invoke(embedded) ?? Task.CompletedTask);
         }
         finally

@@ -293,7 +293,7 @@ public sealed class HttpSpecs
         using var http = new HttpConnector(server.Fence(clock), clock);
         var answering = http.Ask(Settings(server), new ConnectorRequest.Query("/", 1), CancellationToken.None).AsTask();
         var probing = http.Probe(Settings(server), CancellationToken.None).AsTask();
-        await Until(() => server.Asked.Count == 2);
+        await Patience.Until(() => server.Asked.Count == 2);
         clock.Advance(ConnectorLimits.AskTime);
         var failed = Assert.IsType<ConnectorAnswer.Failed>(await answering);
         Assert.Equal(new($"127.0.0.1:{server.Port} did not answer in time.", IsUnreachable: true), failed);
@@ -308,7 +308,7 @@ public sealed class HttpSpecs
         using var http = new HttpConnector(server.Fence(), TimeProvider.System);
         using var cancel = new CancellationTokenSource();
         var answering = http.Ask(Settings(server), new ConnectorRequest.Query("/", 1), cancel.Token).AsTask();
-        await Until(() => server.Asked.Count == 1);
+        await Patience.Until(() => server.Asked.Count == 1);
         await cancel.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => answering);
     }
@@ -519,15 +519,6 @@ public sealed class HttpSpecs
 
     static async Task<ConnectorAnswer.Failed> Failed(WebServer server, string text, params (string Key, string Value)[] fields) =>
         Assert.IsType<ConnectorAnswer.Failed>(await Ask(server, text, fields));
-
-    static async Task Until(Func<bool> holds)
-    {
-        using var deadline = new CancellationTokenSource(Patience.Limit);
-        while (!holds())
-        {
-            await Task.Delay(10, deadline.Token);
-        }
-    }
 
     static byte[] Packed(string coding, byte[] bytes)
     {

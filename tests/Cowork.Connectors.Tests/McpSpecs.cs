@@ -122,11 +122,11 @@ public sealed class McpSpecs
         await using var server = new WebServer(request => request.Forever());
         await using var mcp = new McpConnector(server.Fence(clock), NoCommands, clock);
         var probing = mcp.Probe(Settings(("url", server.Url)), CancellationToken.None).AsTask();
-        await Until(() => !server.Asked.IsEmpty);
+        await Patience.Until(() => !server.Asked.IsEmpty);
         clock.Advance(ConnectorLimits.ProbeTime);
         Assert.Equal($"127.0.0.1:{server.Port}: it did not answer in time.", (await probing).WhyNot);
         var asking = Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Schema());
-        await Until(() => server.Asked.Count >= 2);
+        await Patience.Until(() => server.Asked.Count >= 2);
         clock.Advance(ConnectorLimits.AskTime);
         Assert.Equal(new ConnectorAnswer.Failed($"127.0.0.1:{server.Port}: it did not answer in time.", IsUnreachable: true), await asking);
     }
@@ -363,10 +363,10 @@ public sealed class McpSpecs
         Directory.SetLastWriteTimeUtc(Folder("older"), DateTime.UnixEpoch);
         Directory.CreateDirectory(Path.Combine(program.Folder, "of-others"));
         await using var mcp = new McpConnector(new([], [], TimeProvider.System), program.Commands, TimeProvider.System);
-        await Until(() => Left().Length == 4);
+        await Patience.Until(() => Left().Length == 4);
         Assert.Equal(["cowork-mcp-used", "cowork-mcp-used.lock", "cowork-mcp-young", "of-others"], Left());
         Assert.Null((await mcp.Probe(Settings(("command", "honest")), CancellationToken.None)).WhyNot);
-        await Until(() => Left().Length == 4);
+        await Patience.Until(() => Left().Length == 4);
 
         string[] Left() => [.. Directory.GetFileSystemEntries(program.Folder).Select(entry => Path.GetFileName(entry)).Order(StringComparer.Ordinal)];
     }
@@ -393,7 +393,7 @@ public sealed class McpSpecs
         var probe = await mcp.Probe(Settings(("command", command)), CancellationToken.None);
         Assert.Contains(why, probe.WhyNot, StringComparison.Ordinal);
         Assert.StartsWith($"The command {command}: ", probe.WhyNot, StringComparison.Ordinal);
-        await Until(() => !Directory.Exists(program.Folder) || Directory.GetDirectories(program.Folder).Length == 0);
+        await Patience.Until(() => !Directory.Exists(program.Folder) || Directory.GetDirectories(program.Folder).Length == 0);
     }
 
     [Theory]
@@ -405,13 +405,14 @@ public sealed class McpSpecs
         await using var program = new Python();
         await using var mcp = new McpConnector(new([], [], clock), program.Commands, clock);
         var probing = mcp.Probe(Settings(("command", command)), CancellationToken.None).AsTask();
-        await Until(() => Directory.Exists(program.Folder) && Directory.GetFiles(program.Folder, "started", SearchOption.AllDirectories).Length == 1);
-        var deadline = Environment.TickCount64 + 20_000;
-        while (!probing.IsCompleted && Environment.TickCount64 < deadline)
-        {
-            clock.Advance(TimeSpan.FromSeconds(1));
-            await Task.Delay(5);
-        }
+        await Patience.Until(() => Directory.Exists(program.Folder) && Directory.GetFiles(program.Folder, "started", SearchOption.AllDirectories).Length == 1);
+        await Patience.Until(
+            () =>
+            {
+                clock.Advance(TimeSpan.FromSeconds(1));
+                return probing.IsCompleted;
+            },
+            "the probe is over", pause: 5);
         Assert.Equal($"The command {command}: it did not answer in time.", (await probing).WhyNot);
     }
 
@@ -429,7 +430,7 @@ public sealed class McpSpecs
         Assert.Equal("list_1", await Listed());
         // It says so by itself, once the file is there.
         await File.WriteAllTextAsync(Path.Combine(Directory.GetDirectories(program.Folder).Single(), "change"), "");
-        await Until(async () => await Listed() == "list_2");
+        await Patience.Until(async () => await Listed() == "list_2");
         Assert.Equal("list_2", await Listed());
         Assert.Equal("list_2 was called", Text(await Ask(mcp, settings, Read("list_2"))));
         Assert.Equal("list_3", await Listed());
@@ -444,13 +445,13 @@ public sealed class McpSpecs
         await using var mcp = new McpConnector(new([], [], clock), program.Commands, clock);
         Assert.IsType<ConnectorAnswer.Table>(await Ask(mcp, Settings(("command", "honest")), new ConnectorRequest.Schema()));
         Assert.Single(Directory.GetDirectories(program.Folder));
-        var deadline = Environment.TickCount64 + 20_000;
-        while (Directory.GetDirectories(program.Folder).Length > 0 && Environment.TickCount64 < deadline)
-        {
-            clock.Advance(TimeSpan.FromMinutes(1));
-            await Task.Delay(20);
-        }
-        Assert.Empty(Directory.GetDirectories(program.Folder));
+        await Patience.Until(
+            () =>
+            {
+                clock.Advance(TimeSpan.FromMinutes(1));
+                return Directory.GetDirectories(program.Folder).Length == 0;
+            },
+            "the folder of the session is gone", pause: 20);
     }
 
     [Theory]
@@ -505,17 +506,6 @@ public sealed class McpSpecs
     {
         Assert.True(answer is ConnectorAnswer.Failed, answer.ToString());
         return ((ConnectorAnswer.Failed)answer).Reason;
-    }
-
-    static Task Until(Func<bool> holds) => Until(() => Task.FromResult(holds()));
-
-    static async Task Until(Func<Task<bool>> holds)
-    {
-        using var deadline = new CancellationTokenSource(Patience.Limit);
-        while (!await holds())
-        {
-            await Task.Delay(10, deadline.Token);
-        }
     }
 
     /// <summary>A server of ModelContextProtocol.AspNetCore.</summary>

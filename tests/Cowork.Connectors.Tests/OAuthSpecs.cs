@@ -108,10 +108,7 @@ public sealed class OAuthSpecs
         await using var silent = new WebServer(request => request.Forever());
         using var waiting = new OAuthClient(silent.Fence(clock), clock);
         var refresh = waiting.Refresh(Provider(silent, OAuthSpec.All[0]), "rt", CancellationToken.None).AsTask();
-        while (silent.Asked.IsEmpty)
-        {
-            await Task.Delay(10);
-        }
+        await Patience.Until(() => !silent.Asked.IsEmpty);
         clock.Advance(TimeSpan.FromSeconds(15));
         Assert.Equal("127.0.0.1 did not answer in time.", (await refresh).WhyNot);
         await using var endless = new WebServer(async request =>

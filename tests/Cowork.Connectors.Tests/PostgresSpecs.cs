@@ -171,7 +171,8 @@ public sealed class PostgresSpecs(PostgresSpecs.Server server) : IClassFixture<P
 
         var large = Assert.IsType<ConnectorAnswer.Table>(await Query(settings, "SELECT repeat('x', 3500) FROM generate_series(1, 1000000)", 1_000));
         Assert.StartsWith("Cut after 299 rows: the answer is larger than 1048576 bytes.", large.Cut, StringComparison.Ordinal);
-        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(20), $"{watch.Elapsed}");
+        // What is cut is not read to its end.
+        Assert.InRange(watch.Elapsed, TimeSpan.Zero, Patience.Stretched(TimeSpan.FromSeconds(20)));
     }
 
     [Fact]

@@ -214,7 +214,7 @@ public sealed class ConfinementSpecs : IDisposable
     {
         using var cancelled = new CancellationTokenSource();
         var extraction = Extract(Slow, "slow.html", cancelled.Token);
-        await Until(() => Readers().Count > 0);
+        await Patience.Until(() => Readers().Count > 0);
         await cancelled.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => extraction);
         Assert.Empty(Readers());
@@ -225,7 +225,7 @@ public sealed class ConfinementSpecs : IDisposable
     {
         var extraction = Extract(Slow, "slow.html");
         var killed = new HashSet<int>();
-        await Until(() =>
+        await Patience.Until(() =>
         {
             foreach (var reader in Readers().Where(killed.Add))
             {
@@ -243,7 +243,7 @@ public sealed class ConfinementSpecs : IDisposable
         Environment.SetEnvironmentVariable("COWORK_MASTER_KEY", "of the host");
         using var cancelled = new CancellationTokenSource();
         var extraction = Extract(Slow, "slow.html", cancelled.Token);
-        await Until(() => Readers().Any(IsConfined));
+        await Patience.Until(() => Readers().Any(IsConfined));
         var reader = Readers().First(IsConfined);
         Assert.DoesNotContain("of the host", File.ReadAllText($"/proc/{reader}/environ"), StringComparison.Ordinal);
         Assert.DoesNotContain("slow", File.ReadAllText($"/proc/{reader}/cmdline"), StringComparison.Ordinal);
@@ -293,9 +293,9 @@ public sealed class ConfinementSpecs : IDisposable
         using var host = Process.Start(new ProcessStartInfo(
             "bash", ["-c", $"{Dotnet} exec {Program} read $$ {256 * MiB} 60 1000 {document} .html > >(cat) & wait"])
         { WorkingDirectory = "/", RedirectStandardOutput = true })!;
-        await Until(() => Readers(host.Id).Any(IsConfined));
+        await Patience.Until(() => Readers(host.Id).Any(IsConfined));
         host.Kill();
-        await Until(() => Readers(host.Id).Count == 0);
+        await Patience.Until(() => Readers(host.Id).Count == 0);
     }
 
     static readonly string Dotnet = Path.GetFullPath(Path.Combine(System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory(), "../../../dotnet"));
@@ -341,15 +341,6 @@ public sealed class ConfinementSpecs : IDisposable
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return "";
-        }
-    }
-
-    static async Task Until(Func<bool> holds)
-    {
-        using var deadline = new CancellationTokenSource(Patience.Limit);
-        while (!holds())
-        {
-            await Task.Delay(1, deadline.Token);
         }
     }
 }

@@ -1,4 +1,5 @@
 using Cowork.Application;
+using Cowork.Testing;
 
 namespace Cowork.Kernels.Tests;
 
@@ -214,7 +215,7 @@ public sealed class CellSpecs(RealKernel kernel) : IClassFixture<RealKernel>
     {
         (await kernel.Run("import os, threading\ndef late():\n    while not os.path.exists('late'): pass\n    print('printed late', flush=True)\n    open('printed', 'w').close()\nthreading.Thread(target=late).start()")).Succeeded();
         await File.WriteAllTextAsync(kernel.In("late"), "");
-        await LifeSpecs.Until(() => File.Exists(kernel.In("printed")));
+        await Patience.Until(() => File.Exists(kernel.In("printed")));
         var run = (await kernel.Run("print('and this')")).Succeeded();
         Assert.Equal("printed late\nand this\n", run.Output);
     }

@@ -29,7 +29,7 @@ public sealed class LifeSpecs
         (await kernel.Run("import os, threading\ndef end():\n    while not os.path.exists('go'): pass\n    os._exit(1)\nthreading.Thread(target=end).start()")).Succeeded();
         var first = Assert.Single(Children(Assert.Single(Children(kernel.ProcessId))));
         await File.WriteAllTextAsync(kernel.In("go"), "");
-        await Until(() => !Directory.Exists($"/proc/{first}"));
+        await Patience.Until(() => !Directory.Exists($"/proc/{first}"));
         var run = (await kernel.Run("1 + 1")).Succeeded();
         Assert.Contains("code 1", Assert.IsType<KernelMessage.Restarted>(run.Messages[0]).Why, StringComparison.Ordinal);
         Assert.DoesNotContain((await kernel.Run("1 + 1")).Messages, m => m is KernelMessage.Restarted);
@@ -95,7 +95,7 @@ public sealed class LifeSpecs
         var jupyter = Children(bridge).Min();
         var others = Tree(bridge).Where(p => p != bridge && p != jupyter).ToList();
         Assert.Equal(7, others.Count);
-        await Until(() => States(others).TrueForAll(s => s.State == 'T'));
+        await Patience.Until(() => States(others).TrueForAll(s => s.State == 'T'));
         Assert.All(States([jupyter, .. others]), s => Assert.True(s.Nice >= 10, $"{s}"));
         Assert.NotEqual('T', States([jupyter])[0].State);
         Assert.Equal("b'used again\\n'", (await kernel.Run("echo.stdin.write(b'used again\\n')\necho.stdin.flush()\necho.stdout.readline()")).Result);
@@ -143,7 +143,7 @@ public sealed class LifeSpecs
         Assert.Equal("The sandbox of the kernel has ended.", await kernel.Kernel.Ended);
         await Assert.ThrowsAsync<KernelUnavailableException>(() => kernel.Run("1"));
         await Assert.ThrowsAsync<KernelUnavailableException>(async () => await kernel.Kernel.Restart(CancellationToken.None));
-        await Until(() => !all.Exists(IsThere));
+        await Patience.Until(() => !all.Exists(IsThere));
     }
 
     [Fact]
@@ -189,7 +189,7 @@ public sealed class LifeSpecs
             if (isFirst)
             {
                 isFirst = false;
-                await Until(() => File.Exists(kernel.In("done"))); // all is on its way, and nobody has read it
+                await Patience.Until(() => File.Exists(kernel.In("done"))); // all is on its way, and nobody has read it
             }
         }
         Assert.Equal(Enumerable.Range(0, 4_000).Select(i => $"'{new string('x', 200)}{i}'"), seen);
@@ -242,14 +242,6 @@ public sealed class LifeSpecs
     static List<int> Tree(int process) => [process, .. Children(process).SelectMany(Tree)];
 
     static bool IsThere(int process) => Directory.Exists($"/proc/{process}");
-
-    internal static async Task Until(Func<bool> holds)
-    {
-        for (var clock = Stopwatch.StartNew(); !holds(); await Task.Delay(10))
-        {
-            Assert.True(clock.Elapsed < Patience.Limit, "It does not become true.");
-        }
-    }
 }
 
 /// <summary>Eight kernels that run at once.</summary>

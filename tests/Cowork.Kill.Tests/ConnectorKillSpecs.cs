@@ -27,7 +27,7 @@ public sealed class ConnectorKillSpecs : DirectorySpecs
             // The service takes the token no more, and gives another one for the refresh token, whose answer does not come.
             (service.RefusesTokens, service.HoldsAnswers) = (true, true);
             var testing = host.Http.Post($"{Connections}/{id}/test");
-            await service.Until(() => service.Refreshes == 1);
+            await Patience.Until(() => service.Refreshes == 1);
             await host.Kill();
             killed = TimeProvider.System.GetTimestamp();
             await Assert.ThrowsAnyAsync<Exception>(async () => await testing);
@@ -49,12 +49,9 @@ public sealed class ConnectorKillSpecs : DirectorySpecs
                 Assert.Equal("Its tokens are being refreshed by another request, or by one that was interrupted. Try again in a minute.", waiting["status_detail"]);
                 Assert.Equal(1, service.Refreshes);
             }
-            var deadline = Environment.TickCount64 + 90_000;
-            Got told;
-            while (!(told = (await next.Http.Post($"{Connections}/{id}/test")).Is(200))["status_detail"].Contains("Start it again", StringComparison.Ordinal))
-            {
-                Assert.True(Environment.TickCount64 < deadline, told.Text);
-            }
+            var told = await Patience.Until(
+                async () => (await next.Http.Post($"{Connections}/{id}/test")).Is(200), got => got["status_detail"].Contains("Start it again", StringComparison.Ordinal),
+                got => got.Text);
             Assert.Equal(("error", "The authorization has ended there. Start it again for this connection."), (told["status"], told["status_detail"]));
             Assert.Equal(2, service.Refreshes);
             for (var i = 0; i < 3; i++)
@@ -81,7 +78,7 @@ public sealed class ConnectorKillSpecs : DirectorySpecs
         {
             path = await Callback(host, "?name=lost");
             var answering = host.Http.Get(path);
-            await service.Until(() => service.Exchanges == 1);
+            await Patience.Until(() => service.Exchanges == 1);
             await host.Kill();
             await Assert.ThrowsAnyAsync<Exception>(async () => await answering);
             service.HoldsAnswers = false;
@@ -141,11 +138,7 @@ public sealed class ConnectorKillSpecs : DirectorySpecs
             Assert.True(Directory.Exists(left));
             await using (var next = await HostProcess.Start(Data, database, environment: environment))
             {
-                using var deadline = new CancellationTokenSource(Patience.Limit);
-                while (Directory.Exists(left))
-                {
-                    await Task.Delay(10, deadline.Token);
-                }
+                await Patience.Until(() => !Directory.Exists(left));
                 Assert.NotEqual(left, FolderIn(await next.Http.Turn("killed", "/tool mcp__where__where {}")));
                 Assert.Equal(0, await next.Stop());
             }
@@ -200,15 +193,6 @@ public sealed class ConnectorKillSpecs : DirectorySpecs
 
         /// <summary>How often an authorization code came.</summary>
         public int Exchanges => Volatile.Read(ref exchanges);
-
-        public async Task Until(Func<bool> holds)
-        {
-            using var deadline = new CancellationTokenSource(Patience.Limit);
-            while (!holds())
-            {
-                await Task.Delay(10, deadline.Token);
-            }
-        }
 
         public async ValueTask DisposeAsync()
         {

@@ -59,7 +59,7 @@ public sealed class FileKillSpecs : DirectorySpecs
         Assert.Equal(24, ids.Distinct().Count());
         foreach (var id in ids)
         {
-            var file = await third.Http.Until($"{Files}/{id}", got => got["status"] != "processing", seconds: 120);
+            var file = await third.Http.Until($"{Files}/{id}", got => got["status"] != "processing");
             Assert.Equal("ready", file["status"]);
         }
         var hits = (await third.Http.Get($"{Files}/search?q=hhhhhh&limit=1&project_id={project}")).Is(200).Json.GetProperty("data");

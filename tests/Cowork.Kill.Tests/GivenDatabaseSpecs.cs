@@ -160,7 +160,7 @@ public sealed class GivenDatabaseSpecs : IAsyncLifetime
     async Task EndsWith(string sentence, string address)
     {
         await using var host = HostProcess.Launch(data, address);
-        Assert.Equal(1, await host.Exited(60));
+        Assert.Equal(1, await host.Exited());
         await host.Said(sentence);
         Assert.DoesNotContain("   at ", host.Output, StringComparison.Ordinal);
         Assert.DoesNotContain("Exception", host.Output, StringComparison.Ordinal);

@@ -82,7 +82,7 @@ public sealed class GroupKeepingKillSpecs : DirectorySpecs
         await using var first = await Start("a", database);
         var group = await NewGroup(first.Http);
         RunOf((await Say(first.Http, group, "/sleep 600000\n/say never", "m-1")).Is(202));
-        await Until(async () => (await Messages(first.Http, group)).Select(Type).Contains("agent_start"));
+        await Patience.Until(async () => (await Messages(first.Http, group)).Select(Type).Contains("agent_start"));
         await using (var held = await HeldBack.Begin(database, at))
         {
             var asked = first.Http.Post($"/groups/{group}/archive", """{"reason":"done"}""");
@@ -156,7 +156,7 @@ public sealed class GroupKeepingKillSpecs : DirectorySpecs
                 }
             }
         })).ToList();
-        await Until(() => Task.FromResult(Volatile.Read(ref sent) >= 40));
+        await Patience.Until(() => Volatile.Read(ref sent) >= 40);
         var archived = await Archived(b.Http, group);
         await Task.WhenAll(senders).WaitAsync(Patience.Limit);
         var file = await File.ReadAllBytesAsync(Path.Combine(Blobs, archived["r2_path"]));
@@ -199,7 +199,7 @@ public sealed class GroupKeepingKillSpecs : DirectorySpecs
                 }
             }
         })).ToList();
-        await Until(() => Task.FromResult(Volatile.Read(ref sent) >= 20));
+        await Patience.Until(() => Volatile.Read(ref sent) >= 20);
         (await ann.Delete($"/groups/{group}/members/bob")).Is(204);
         await Task.WhenAll(senders).WaitAsync(Patience.Limit);
         var feed = await Feed(ann, group);
@@ -222,18 +222,14 @@ public sealed class GroupKeepingKillSpecs : DirectorySpecs
     }
 
     /// <summary>Archives, and asks again until the archive is written.</summary>
-    static async Task<Got> Archived(HttpClient http, string group)
-    {
-        for (var tries = 0; ; tries++)
+    static Task<Got> Archived(HttpClient http, string group) => Patience.Until(
+        async () =>
         {
             var got = await http.Post($"/groups/{group}/archive", """{"reason":"done"}""");
-            if ((int)got.Status == 200 || tries == 30)
-            {
-                return got.Is(200);
-            }
-            Assert.True((int)got.Status == 202 || got.Code == "stream_busy", got.Text);
-        }
-    }
+            Assert.True((int)got.Status is 200 or 202 || got.Code == "stream_busy", got.Text);
+            return got;
+        },
+        got => (int)got.Status == 200, got => got.Text);
 
     static async Task<List<JsonElement>> Feed(HttpClient http, string group)
     {
@@ -260,14 +256,5 @@ public sealed class GroupKeepingKillSpecs : DirectorySpecs
             (await Messages(http, group)).Select(message => CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(message))),
             messages.Select(message => CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(message))));
         return archive;
-    }
-
-    static async Task Until(Func<Task<bool>> so)
-    {
-        using var timeout = new CancellationTokenSource(Patience.Limit);
-        while (!await so())
-        {
-            await Task.Delay(20, timeout.Token);
-        }
     }
 }

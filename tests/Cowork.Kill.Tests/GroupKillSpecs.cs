@@ -81,8 +81,6 @@ public sealed class GroupKillSpecs
     /// <summary>A client that connects again, to the next host, whenever its connection ends.</summary>
     sealed class Member(IReadOnlyList<HostProcess> hosts, string group, int first)
     {
-        static readonly TimeSpan Deadline = TimeSpan.FromSeconds(90);
-
         readonly List<JsonElement> seen = [];
 
         public static async Task<string> Token(HostProcess host, string group) => (await host.Http.Post($"/groups/{group}/token", "{}")).Is(200)["routing_token"];
@@ -90,7 +88,7 @@ public sealed class GroupKillSpecs
         /// <summary>All messages up to the end of the run that answers a message.</summary>
         public async Task<List<JsonElement>> UntilDone(string messageId)
         {
-            using var deadline = new CancellationTokenSource(Deadline);
+            using var deadline = new CancellationTokenSource(Patience.Limit);
             for (var at = first; !deadline.IsCancellationRequested; at++)
             {
                 try

@@ -119,7 +119,7 @@ public sealed class HeadKillSpecs : DirectorySpecs
             await write();
             var locked = await connection.BeginTransactionAsync();
             await Ask(connection, "SELECT gid FROM cowork.head FOR UPDATE");
-            for (var look = Stopwatch.StartNew(); look.Elapsed < TimeSpan.FromSeconds(10); await Task.Delay(20, CancellationToken.None))
+            for (var look = Stopwatch.StartNew(); look.Elapsed < Patience.Stretched(TimeSpan.FromSeconds(10)); await Task.Delay(20, CancellationToken.None))
             {
                 if ((long)(await Ask(connection, Waiting))! >= 2)
                 {
@@ -137,7 +137,9 @@ public sealed class HeadKillSpecs : DirectorySpecs
         return await ask.ExecuteScalarAsync();
     }
 
-    static HttpClient Client(Func<IReadOnlyList<string>> hosts, string address) => new(new RoamingHandler(hosts)) { BaseAddress = new(address), Timeout = TimeSpan.FromMinutes(2) };
+    /// <summary>The handler is what gives up in the end.</summary>
+    static HttpClient Client(Func<IReadOnlyList<string>> hosts, string address) =>
+        new(new RoamingHandler(hosts)) { BaseAddress = new(address), Timeout = Timeout.InfiniteTimeSpan };
 
     (string, string)[] Heads(Witness witness) =>
     [

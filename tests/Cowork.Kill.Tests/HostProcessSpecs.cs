@@ -60,7 +60,7 @@ public sealed class HostProcessSpecs
         await using var reader = await EventReader.Open(host.Http, $"/sessions/{session}/events/stream");
         var turn = host.Http.Turn(session, "/sleep 60000");
         await reader.Through(4);
-        Assert.Equal(0, await host.Stop(seconds: 8));
+        Assert.Equal(0, await Patience.Within(TimeSpan.FromSeconds(8), host.Stop));
         Assert.Equal("running", (await turn).Is(202)["status"]);
     }
 
@@ -69,7 +69,7 @@ public sealed class HostProcessSpecs
     {
         await using var host = await HostProcess.Start(TestPostgres.NewDirectory(), await TestPostgres.NewDatabase());
         Assert.Equal("completed", (await host.Http.Turn(await host.Http.NewSession(), "/say done")).Is(200)["status"]);
-        Assert.Equal(0, await host.Stop(seconds: 8));
+        Assert.Equal(0, await Patience.Within(TimeSpan.FromSeconds(8), host.Stop));
     }
 
     [Fact]

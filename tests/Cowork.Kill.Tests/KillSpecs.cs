@@ -30,10 +30,10 @@ public sealed class KillSpecs : DirectorySpecs
                 await host.DisposeAsync();
                 host = await HostProcess.Start(Data, database);
                 // Progress is made in every life, so that no loop of crashes starves.
-                await Until(() => sending.IsCompleted || clients.Acknowledged.Count > before, "a turn is accepted after the restart");
+                await Patience.Until(() => sending.IsCompleted || clients.Acknowledged.Count > before, "a turn is accepted after the restart");
             }
             await sending;
-            await clients.AllCompleted(TimeSpan.FromMinutes(2));
+            await clients.AllCompleted();
             await over.CancelAsync();
             await following;
             Assert.Equal(16 * 12, clients.Acknowledged.Distinct().Count());
@@ -64,7 +64,7 @@ public sealed class KillSpecs : DirectorySpecs
         await later.SendTurns(clients: 4, each: 2, sessions: 1, "/sleep 2000\n/say done");
         // The same keys: the very runs that were accepted before the crash.
         Assert.Equal(clients.Acknowledged.Order(), later.Acknowledged.Order());
-        await later.AllCompleted(TimeSpan.FromMinutes(1));
+        await later.AllCompleted();
         Assert.Equal(0, await second.Stop());
     }
 
@@ -85,19 +85,19 @@ public sealed class KillSpecs : DirectorySpecs
         for (var kills = 0; kills < 3; kills++)
         {
             var before = clients.Acknowledged.Count;
-            await Until(() => sending.IsCompleted || clients.Acknowledged.Count > before + 10, "turns are accepted");
+            await Patience.Until(() => sending.IsCompleted || clients.Acknowledged.Count > before + 10, "turns are accepted");
             KillPostgres();
-            await Until(() => sending.IsCompleted || clients.Acknowledged.Count > before + 20, "turns are accepted after the database came back");
+            await Patience.Until(() => sending.IsCompleted || clients.Acknowledged.Count > before + 20, "turns are accepted after the database came back");
         }
         await sending;
-        await clients.AllCompleted(TimeSpan.FromMinutes(2));
+        await clients.AllCompleted();
         await over.CancelAsync();
         await following;
         Assert.False(host.HasExited);
         clients.SawTheSame();
         Assert.All(clients.Refusals, status => Assert.Equal(System.Net.HttpStatusCode.ServiceUnavailable, status));
         var connection = await Cowork.Marten.PrivatePostgres.FindRunningForOwner(Path.Combine(Data, "postgres"), CancellationToken.None);
-        await Until(async () => (await host.Http.GetAsync("/health/ready")).IsSuccessStatusCode, "the host is ready");
+        await Patience.Until(async () => (await host.Http.GetAsync("/health/ready")).IsSuccessStatusCode, "the host is ready");
         await Ledger.Check(connection!, clients.Acknowledged);
         Assert.Equal(0, await host.Stop());
     }
@@ -136,7 +136,7 @@ public sealed class KillSpecs : DirectorySpecs
         using var over = new CancellationTokenSource();
         var following = clients.Follow(over.Token);
         await clients.SendTurns(clients: 16, each: 10, sessions: 8, Message);
-        await clients.AllCompleted(TimeSpan.FromMinutes(2));
+        await clients.AllCompleted();
         await over.CancelAsync();
         await following;
         clients.SawTheSame();
@@ -156,7 +156,7 @@ public sealed class KillSpecs : DirectorySpecs
         var run = (await a.Http.Turn("cancel", "/sleep 60000", wait: false)).Is(202)["run_id"];
         await b.Http.Until($"/runs/{run}", got => got["status"] == "running");
         (await b.Http.Post($"/runs/{run}/cancel")).Is(202);
-        await a.Http.Until($"/runs/{run}", got => got["status"] == "cancelled", seconds: 2);
+        await Patience.Within(TimeSpan.FromSeconds(2), () => a.Http.Until($"/runs/{run}", got => got["status"] == "cancelled"));
         await Ledger.Check(database, [run]);
     }
 
@@ -176,7 +176,7 @@ public sealed class KillSpecs : DirectorySpecs
         a.Pause();
         foreach (var run in clients.Acknowledged)
         {
-            var got = await b.Http.Until($"/runs/{run}", g => g["status"] == "completed", seconds: 40);
+            var got = await b.Http.Until($"/runs/{run}", g => g["status"] == "completed");
             Assert.Equal("2", got["attempt"]);
         }
         a.Continue();
@@ -199,7 +199,7 @@ public sealed class KillSpecs : DirectorySpecs
         await b.Http.Until($"/runs/{run}", got => got["status"] == "running");
         Assert.Equal(0, await a.Stop());
         // Well within the lease of ten seconds.
-        Assert.Equal("2", (await b.Http.Until($"/runs/{run}", got => got["status"] == "completed", seconds: 6))["attempt"]);
+        Assert.Equal("2", (await Patience.Within(TimeSpan.FromSeconds(6), () => b.Http.Until($"/runs/{run}", got => got["status"] == "completed")))["attempt"]);
         Assert.Equal(0, await b.Stop());
         await Ledger.Check(database, [run]);
     }
@@ -230,18 +230,6 @@ public sealed class KillSpecs : DirectorySpecs
                     yield return pid;
                 }
             }
-        }
-    }
-
-    static Task Until(Func<bool> met, string what) => Until(() => Task.FromResult(met()), what);
-
-    static async Task Until(Func<Task<bool>> met, string what)
-    {
-        using var timeout = new CancellationTokenSource(Patience.Limit);
-        while (!await met())
-        {
-            Assert.False(timeout.IsCancellationRequested, $"Not within {Patience.Limit}: {what}.");
-            await Task.Delay(10, CancellationToken.None);
         }
     }
 

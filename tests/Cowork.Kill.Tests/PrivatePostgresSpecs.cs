@@ -12,8 +12,6 @@ namespace Cowork.Kill.Tests;
 
 public sealed class PrivatePostgresSpecs : IAsyncLifetime
 {
-    static readonly TimeSpan Deadline = Patience.Limit;
-
     readonly string _directory = TestPostgres.NewDirectory();
 
     public ValueTask InitializeAsync() => default;
@@ -75,7 +73,7 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
 
         Process.GetProcessById(killed!.Value).Kill();
 
-        Assert.Equal("kept", await Eventually(() => Ask(postgres, "select word from t")));
+        Assert.Equal("kept", await Answer(() => Ask(postgres, "select word from t")));
         Assert.NotEqual(killed, postgres.ProcessId);
     }
 
@@ -92,7 +90,7 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
         Assert.Equal(pid, second.ProcessId);
 
         Process.GetProcessById(pid!.Value).Kill();
-        Assert.Equal("1", await Eventually(() => Ask(second, "select 1::text")));
+        Assert.Equal("1", await Answer(() => Ask(second, "select 1::text")));
         Assert.NotEqual(pid, second.ProcessId);
     }
 
@@ -194,10 +192,7 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
         await user.Write(Path.Combine(data, "cowork.conf"), $"listen_addresses = ''\nunix_socket_directories = '{data}'\nunix_socket_permissions = '0700'\n");
         var server = user.Command("setsid", "sh", "-c", "exec \"$0\" -D \"$1\" </dev/null >/dev/null 2>&1", PostgresBinaries.Choose(null).Postgres, data);
         using var before = Process.Start(server)!;
-        for (var waited = Stopwatch.StartNew(); await PrivatePostgres.FindRunning(data, CancellationToken.None) is null; await Task.Delay(20))
-        {
-            Assert.True(waited.Elapsed < Deadline);
-        }
+        await Patience.Until(async () => await PrivatePostgres.FindRunning(data, CancellationToken.None) is not null);
 
         await using var postgres = await Start(data);
         Assert.NotEqual(before.Id, postgres.ProcessId);
@@ -302,19 +297,25 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
         return (string?)await command.ExecuteScalarAsync();
     }
 
-    static async Task<T> Eventually<T>(Func<Task<T>> ask)
+    /// <summary>What a server answers as soon as it answers.</summary>
+    static async Task<string?> Answer(Func<Task<string?>> ask)
     {
-        using var timeout = new CancellationTokenSource(Deadline);
-        while (true)
-        {
-            try
+        var (answer, fault) = (default(string), "");
+        await Patience.Until(
+            async () =>
             {
-                return await ask();
-            }
-            catch (NpgsqlException) when (!timeout.IsCancellationRequested)
-            {
-                await Task.Delay(20, CancellationToken.None);
-            }
-        }
+                try
+                {
+                    answer = await ask();
+                    return true;
+                }
+                catch (NpgsqlException e)
+                {
+                    fault = e.Message;
+                    return false;
+                }
+            },
+            () => fault, "the server answers");
+        return answer;
     }
 }

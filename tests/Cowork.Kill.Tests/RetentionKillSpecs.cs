@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 
 using Cowork.Application;
@@ -66,7 +65,7 @@ public sealed class RetentionKillSpecs : DirectorySpecs
                 var (there, all) = (await Count(before.Database, Phases[phase]), phase == 1 ? before.Named : Removed);
                 var many = Math.Min(all, there + 1 + random.NextInt64((all - there) / (kills - kill)));
                 host = HostProcess.Launch(Path.Combine(Data, "a"), before.Database, 0, [.. Periods, .. Shared]);
-                await Until(async () => await Count(before.Database, Phases[phase]) >= many);
+                await Patience.Until(async () => await Count(before.Database, Phases[phase]) >= many);
                 for (var spin = random.Next(2_000); spin > 0; spin--)
                 {
                     await Task.Yield();
@@ -147,7 +146,7 @@ public sealed class RetentionKillSpecs : DirectorySpecs
         clock.Shift = -TimeSpan.FromDays(20);
         await http.NewSession("young");
         (await http.Post("/sessions/source/fork", "{}")).Is(201);
-        await Until(async () => await Ask(old.Database, "SELECT count(*) FROM cowork.jobs") == 0);
+        await Patience.Until(async () => await Ask(old.Database, "SELECT count(*) FROM cowork.jobs") == 0);
         await old.Services.GetRequiredService<AuditTree>().CatchUp(default);
         await old.Services.GetRequiredService<HeadSigner>().Sign(default);
         var head = (await old.Services.GetRequiredService<AuditHeadLog>().Latest(default))!.Head;
@@ -189,7 +188,7 @@ public sealed class RetentionKillSpecs : DirectorySpecs
             Assert.Equal((HttpStatusCode.OK, HttpStatusCode.NotFound), ((await host.Http.Get("/sessions/young")).Status, (await host.Http.Get("/sessions/old-1")).Status));
         }
         // The look after the removal takes blobs back that nothing names any more, and a sweep of the store removes them.
-        await Until(() => Task.FromResult(Holding(Word).TrueForAll(file => file.Contains("/pending/", StringComparison.Ordinal))));
+        await Patience.Until(() => Holding(Word).TrueForAll(file => file.Contains("/pending/", StringComparison.Ordinal)));
         foreach (var host in hosts)
         {
             Assert.Equal(0, await host.Stop());
@@ -279,14 +278,5 @@ public sealed class RetentionKillSpecs : DirectorySpecs
             command.Parameters.Add(new NpgsqlParameter { Value = keys, NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text });
         }
         return (long)(await command.ExecuteScalarAsync())!;
-    }
-
-    static async Task Until(Func<Task<bool>> isSo)
-    {
-        for (var waited = Stopwatch.StartNew(); !await isSo();)
-        {
-            Assert.True(waited.Elapsed < Patience.Limit, "It does not come to it.");
-            await Task.Delay(10);
-        }
     }
 }

@@ -21,7 +21,7 @@ public sealed class SchedulerSpecs : DirectorySpecs
             hosts.AddRange(Enumerable.Range(0, count).Select(i => HostProcess.Launch(Path.Combine(Data, $"{i}"), database, environment: Shared)));
             foreach (var host in hosts)
             {
-                await host.Ready(seconds: 120);
+                await host.Ready();
             }
             var schedules = await Planned(hosts[0].Http, schedules: 4, "all");
             await Slots(hosts[^1].Http, schedules, atLeast: 4);

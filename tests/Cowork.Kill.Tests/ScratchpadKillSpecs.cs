@@ -23,7 +23,7 @@ public sealed class ScratchpadKillSpecs : DirectorySpecs
         await using var reader = await EventReader.Open(host.Http, $"{Pads}/{pad}/cells/{cell}/run", json: "{}");
     }
 
-    static Task<Got> Cell(HostProcess host, string pad, string cell, Func<Got, bool> fits) => host.Http.Until($"{Pads}/{pad}/cells/{cell}", fits, seconds: 120);
+    static Task<Got> Cell(HostProcess host, string pad, string cell, Func<Got, bool> fits) => host.Http.Until($"{Pads}/{pad}/cells/{cell}", fits);
 
     static string Text(Got cell) => string.Concat(cell.Json.GetProperty("outputs").EnumerateArray().Select(o => o.GetProperty("data").GetString()));
 
@@ -53,7 +53,7 @@ public sealed class ScratchpadKillSpecs : DirectorySpecs
         // The earlier result is there, and the reader resumes where it was cut.
         Assert.Equal("first\n", Text((await next.Http.Get($"{Pads}/{pad}/cells/{cells[0]}")).Is(200)));
         await using var resumed = await EventReader.Open(next.Http, $"{Pads}/{pad}/cells/{cells[1]}/events", seen[^1].Id);
-        var rest = await resumed.ToEnd(seconds: 120);
+        var rest = await resumed.ToEnd();
         Assert.Equal(seen[^1].Data.GetProperty("sequence_number").GetInt64() + 1, rest[0].Data.GetProperty("sequence_number").GetInt64());
         var started = rest.Single(e => e.Type == "cell.started").Data;
         Assert.Equal((2, true), (started.GetProperty("attempt").GetInt32(), started.GetProperty("state_lost").GetBoolean()));
@@ -80,15 +80,9 @@ public sealed class ScratchpadKillSpecs : DirectorySpecs
         var code = "import os, time\nif not os.path.exists('seen'):\n    open('seen', 'w').close()\n    time.sleep(100)\nprint(6 * 7)";
         var run = (await host.Http.Post($"/sessions/{session}/turn", JsonSerializer.Serialize(new { message = $"```python\n{code}\n```", wait_for_completion = false }))).Is(202)["run_id"];
         var seen = Path.Combine(roots, "w", "seen");
-        using (var timeout = new CancellationTokenSource(Patience.Limit))
-        {
-            while (!File.Exists(seen))
-            {
-                await Task.Delay(20, timeout.Token);
-            }
-        }
+        await Patience.Until(() => File.Exists(seen));
         await host.Kill();
-        var ended = await other.Http.Until($"/runs/{run}", got => got["status"] is "completed" or "failed", seconds: 120);
+        var ended = await other.Http.Until($"/runs/{run}", got => got["status"] is "completed" or "failed");
         Assert.Equal("completed", ended["status"]);
         Assert.Contains("42", ended["reply"]);
         var types = (await other.Http.Events(session)).Select(e => e.GetProperty("type").GetString()).ToList();

@@ -187,7 +187,7 @@ public sealed class SecretLeakSpecs : DirectorySpecs
             Assert.Contains("tools_offered", string.Concat(answers), StringComparison.Ordinal);
             // The tokens are given back.
             (await host.Http.Delete($"{Connections}/{consented}")).Is(204);
-            await Collector.Until(() => echo.Paths.Any(path => path.EndsWith("/grant", StringComparison.Ordinal)), () => "the tokens were not given back");
+            await Patience.Until(() => echo.Paths.Any(path => path.EndsWith("/grant", StringComparison.Ordinal)), () => "the tokens were not given back");
             Assert.Contains("a\\n1\\n[1 rows.]", string.Concat(answers), StringComparison.Ordinal);
             Assert.True(echo.Asked > 0, "Nobody asked the echo.");
             // The services repeated secrets, which were taken out.
@@ -204,7 +204,7 @@ public sealed class SecretLeakSpecs : DirectorySpecs
                 answers.Add((await host.Http.Get(path)).Is(200).Text);
             }
             answers.Add((await host.Http.Get("/metrics", ("Accept", "text/plain"))).Is(200).Text);
-            await Collector.Until(
+            await Patience.Until(
                 () => collector.Bodies.Count > 3 && collector.Spans.Any(span => span.Name.StartsWith("execute_tool", StringComparison.Ordinal)), () => "no trace came");
             await host.Stop();
             output = host.Output;

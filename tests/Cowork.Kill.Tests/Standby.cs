@@ -43,10 +43,7 @@ sealed class Standby : IAsyncDisposable
     public async Task CaughtUp()
     {
         var end = await Ask(new NpgsqlConnectionStringBuilder(primary) { Pooling = false }.ConnectionString, "SELECT pg_current_wal_flush_lsn()::text");
-        while (await Ask(Address, $"SELECT (pg_last_wal_replay_lsn() >= '{end}'::pg_lsn)::text") != "true")
-        {
-            await Task.Delay(20);
-        }
+        await Patience.Until(async () => await Ask(Address, $"SELECT (pg_last_wal_replay_lsn() >= '{end}'::pg_lsn)::text") == "true", $"the standby has come to {end}");
     }
 
     public Task Promote() => Run("pg_ctl", "-D", Directory, "-w", "promote");

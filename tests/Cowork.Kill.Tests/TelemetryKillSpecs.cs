@@ -63,7 +63,7 @@ public sealed class TelemetryKillSpecs : DirectorySpecs
                 ("OTEL_METRIC_EXPORT_INTERVAL", "50"),
             ]);
         await host.Http.NewSession("alone");
-        await Collector.Until(() => host.Output.Contains("did not take", StringComparison.Ordinal), () => host.Output);
+        await Patience.Until(() => host.Output.Contains("did not take", StringComparison.Ordinal), () => host.Output);
         for (var i = 0; i < 50; i++)
         {
             Assert.Equal("completed", (await host.Http.Turn("alone", "/say there")).Is(200)["status"]);

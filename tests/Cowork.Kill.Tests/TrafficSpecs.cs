@@ -71,7 +71,7 @@ public sealed partial class TrafficSpecs : DirectorySpecs
             using var traffic = new Traffic(
                 () => [stays.Url, Volatile.Read(ref killed).Url], stays.Url, "acme", token, operators.DefaultRequestHeaders.Authorization!.Parameter!, seed);
             var midnight = await PlanOverMidnight(traffic.Http, await NewZones(zones));
-            using var over = new CancellationTokenSource(TimeSpan.FromMinutes(5));
+            using var over = new CancellationTokenSource(4 * Patience.Limit);
             var clock = Stopwatch.StartNew();
             void Tell(string what) => TestContext.Current.TestOutputHelper?.WriteLine($"{clock.Elapsed.TotalSeconds:0.0} s: {what}");
             var running = traffic.Run(rounds: Seeds.Chaos ? 20 : 2, over.Token);
@@ -86,7 +86,7 @@ public sealed partial class TrafficSpecs : DirectorySpecs
             Tell($"{traffic.Told} stories");
             foreach (var (schedule, fires) in midnight)
             {
-                await traffic.Http.Until($"/api/v1/schedules/{schedule}/runs", got => got.Json.GetProperty("data").GetArrayLength() == fires, seconds: 90);
+                await traffic.Http.Until($"/api/v1/schedules/{schedule}/runs", got => got.Json.GetProperty("data").GetArrayLength() == fires);
             }
             await traffic.Rest();
             var document = JsonNode.Parse((await traffic.Http.Get("/openapi.json")).Is(200).Text)!;

@@ -18,7 +18,7 @@ public sealed partial class MartenStorageSpec
         await using var b = await Follow("b");
         await using var c = await Follow("c");
         await Write(a.Node, c.Node);
-        await Eventually(async () => await Lag(a.Node) == 0, "the model has come to the end");
+        await Patience.Until(async () => await Lag(a.Node) == 0, "the model has come to the end");
         Assert.Equal((200, 200), ((await Count(a.Node, Org, "same"))!.Times, (await Count(a.Node, "other", "same"))!.Times));
         await AssertFollowed(a.Node);
         await AssertLedger(a.Node);
@@ -42,7 +42,7 @@ public sealed partial class MartenStorageSpec
         {
             var next = $"word {++word}";
             await writer.Log.Append(chain.Commit(next), None);
-            await Eventually(async () => await Count(writer, Org, next) is { Times: 1 }, $"{next} is counted");
+            await Patience.Until(async () => await Count(writer, Org, next) is { Times: 1 }, $"{next} is counted");
         }
     }
 
@@ -53,14 +53,14 @@ public sealed partial class MartenStorageSpec
         var log = old.Node.Log;
         var chain = new Chain(Org, "run-1", "s1");
         await log.Append(chain.Commit("before"), None);
-        await Eventually(async () => await Lag(old.Node) == 0, "the projection is at the end");
+        await Patience.Until(async () => await Lag(old.Node) == 0, "the projection is at the end");
         await log.Append(chain.Commit([.. Enumerable.Range(0, 40).Select(i => i == 25 ? "poison" : "same")]), None);
         await log.Append(new Chain("other", "run-1").Commit("after"), None);
-        await Eventually(() => Task.FromResult(old.Projector.Parked.Count == 1), "the model is parked");
+        await Patience.Until(() => old.Projector.Parked.Count == 1, "the model is parked");
         var stands = (await old.Node.AsyncProjections.Progress(None)).Models[0];
         Assert.Equal((26L, 27L, "It is poison."), (stands.Checkpoint.Position, stands.Parked!.Position, stands.Parked.Error));
         Assert.Equal(25, (await Count(old.Node, Org, "same"))!.Times);
-        await Eventually(
+        await Patience.Until(
             () => Task.FromResult(old.Alerts.Count(alert => alert.Contains("words is PARKED before event 27", StringComparison.Ordinal)) == 1),
             "the node that could not fold it says so");
         await AssertFollowed(old.Node, through: 26);
@@ -69,13 +69,13 @@ public sealed partial class MartenStorageSpec
         await AssertLedger(old.Node);
 
         await using var mended = await Follow("b");
-        await Eventually(async () => await Lag(old.Node) == 0, "the mended code goes past it");
-        await Eventually(() => Task.FromResult(old.Projector.Parked.Count == 0), "the old node sees that it is no longer parked");
-        await Eventually(
+        await Patience.Until(async () => await Lag(old.Node) == 0, "the mended code goes past it");
+        await Patience.Until(() => old.Projector.Parked.Count == 0, "the old node sees that it is no longer parked");
+        await Patience.Until(
             () => Task.FromResult(mended.Alerts.Count(alert => alert.Contains("words is no longer parked", StringComparison.Ordinal)) == 1),
             "the node whose code is mended says that it is no longer parked");
         await log.Append(chain.Commit("last"), None);
-        await Eventually(async () => await Count(old.Node, Org, "last") is { Times: 1 }, "the model goes on from the new checkpoint");
+        await Patience.Until(async () => await Count(old.Node, Org, "last") is { Times: 1 }, "the model goes on from the new checkpoint");
         await AssertFollowed(old.Node);
     }
 
@@ -87,7 +87,7 @@ public sealed partial class MartenStorageSpec
         var node = loop.Node;
         var chain = new Chain(Org, "run-1", "s1");
         await node.Log.Append(chain.Commit("same"), None);
-        await Eventually(async () => await Lag(node) == 0, "the projection is at the end");
+        await Patience.Until(async () => await Lag(node) == 0, "the projection is at the end");
         // A row that a rebuild mends, and that the batch begins with.
         await Ask("UPDATE cowork.words SET row = '{\"Times\":900,\"Last\":\"run-1\",\"By\":\"run-1\"}' WHERE id = 'same'; SELECT ''");
         held.Hold();
@@ -97,7 +97,7 @@ public sealed partial class MartenStorageSpec
         Assert.Equal(2, (await Count(node, Org, "same"))!.Times);
         held.GoOn();
         await node.Log.Append(chain.Commit("same", "after"), None);
-        await Eventually(async () => await Lag(node) == 0, "the model goes on from where the rebuild ended");
+        await Patience.Until(async () => await Lag(node) == 0, "the model goes on from where the rebuild ended");
         Assert.Equal(3, (await Count(node, Org, "same"))!.Times);
         Assert.DoesNotContain(loop.Alerts, alert => alert.Contains("PARKED", StringComparison.Ordinal));
         await AssertFollowed(node);
@@ -116,13 +116,13 @@ public sealed partial class MartenStorageSpec
         for (var i = 0; i < 10; i++)
         {
             await writer.Log.Append(chain.Commit("same", $"word {i}"), None);
-            await Eventually(async () => await Lag(writer) == 0, "the projection is at the end");
+            await Patience.Until(async () => await Lag(writer) == 0, "the projection is at the end");
             proxy.IsDeaf = deaf;
             await writer.Log.Append(chain.Commit("same"), None);
             proxy.Cut();
             proxy.IsDeaf = false;
         }
-        await Eventually(async () => await Lag(writer) == 0, "the projection is at the end");
+        await Patience.Until(async () => await Lag(writer) == 0, "the projection is at the end");
         Assert.Equal(20, (await Count(writer, Org, "same"))!.Times);
         Assert.DoesNotContain(loop.Alerts, alert => alert.Contains("PARKED", StringComparison.Ordinal) || alert.Contains("failed", StringComparison.Ordinal));
         await AssertFollowed(writer);

@@ -314,7 +314,7 @@ public sealed partial class MartenStorageSpec : StorageContract
             using var given = new CancellationTokenSource();
             const string Waiting =
                 "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cowork writer' AND wait_event_type = 'Lock' AND datname = current_database()";
-            await Eventually(async () => await Ask(Waiting) == "1", "the writer waits");
+            await Patience.Until(async () => await Ask(Waiting) == "1", "the writer waits");
             var waiting = node.Log.Append(new Chain(Org, "run-3").Commit("waits behind it"), given.Token).AsTask();
             await given.CancelAsync();
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
@@ -348,11 +348,11 @@ public sealed partial class MartenStorageSpec : StorageContract
         // It is due while the tables are away.
         await Submit(node, "run-0", new Job("run", "0", TimeProvider.System.GetUtcNow().AddMilliseconds(500)));
         await Ask("ALTER TABLE cowork.jobs RENAME TO jobs_away; ALTER TABLE cowork.nodes RENAME TO nodes_away");
-        await Eventually(
+        await Patience.Until(
             () => Task.FromResult(complaints.Heard("sign of life") > 1 && complaints.Heard("look for jobs") > 1), "both loops have failed, and gone on to fail again");
         await Ask("ALTER TABLE cowork.jobs_away RENAME TO jobs; ALTER TABLE cowork.nodes_away RENAME TO nodes");
         var seen = await Ask("SELECT max(expires)::text FROM cowork.nodes");
-        await Eventually(async () => await Ask($"SELECT max(expires) > '{seen}' FROM cowork.nodes") == "True", "another sign of life");
+        await Patience.Until(async () => await Ask($"SELECT max(expires) > '{seen}' FROM cowork.nodes") == "True", "another sign of life");
         Assert.Equal("0", (await worker.Next()).Key);
         await Submit(node, "run-1", new Job("run", "1", TimeProvider.System.GetUtcNow().AddMilliseconds(500)));
         Assert.Equal("1", (await worker.Next()).Key);

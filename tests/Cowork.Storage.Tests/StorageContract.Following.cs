@@ -119,7 +119,7 @@ public abstract partial class StorageContract
             }
         })).ToList();
         await Task.WhenAll(writers);
-        await Eventually(async () => await Lag(a) == 0, "the model has come to the end");
+        await Patience.Until(async () => await Lag(a) == 0, "the model has come to the end");
         await stop.CancelAsync();
         await Task.WhenAll(loops);
         Assert.Equal(400, (await Count(a, Org, "same"))!.Times);
@@ -138,9 +138,9 @@ public abstract partial class StorageContract
         using var stop = new CancellationTokenSource();
         var loop = projector.Run(stop.Token);
         await a.Log.Append(new Chain(Org, "run-1").Commit("mine"), None);
-        await Eventually(async () => await Count(a, Org, "mine") is { Times: 1 }, "its own commit is folded");
+        await Patience.Until(async () => await Count(a, Org, "mine") is { Times: 1 }, "its own commit is folded");
         await b.Log.Append(new Chain(Org, "run-2").Commit("theirs"), None);
-        await Eventually(async () => await Count(a, Org, "theirs") is { Times: 1 }, "the other's commit is folded");
+        await Patience.Until(async () => await Count(a, Org, "theirs") is { Times: 1 }, "the other's commit is folded");
         await stop.CancelAsync();
         await loop;
         await AssertFollowed(a);

@@ -1,5 +1,6 @@
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -49,7 +50,7 @@ public abstract partial class StorageContract
         await one.Groups.PutConnections("a", [new(Org, Group, "ann", Nine)], None);
         await other.Groups.PutConnections("b", [new(Org, Group, "bob", Nine)], None);
         one.Pause(true);
-        await Eventually(async () => await other.Groups.Connected(Org, Group, None) is [{ User: "bob" }], "the connections of a paused node are over");
+        await Patience.Until(async () => await other.Groups.Connected(Org, Group, None) is [{ User: "bob" }], "the connections of a paused node are over");
         Assert.Equal(1, await other.Groups.ForgetConnections(None));
         Assert.Equal(0, await other.Groups.ForgetConnections(None));
         one.Pause(false);

@@ -344,7 +344,7 @@ public abstract partial class StorageContract
         Assert.IsType<AppendResult.Fenced>(await a.Log.Append(new(Org, [chain.Next("from the paused one")], [], stale, Chain.By), None));
         a.Pause(false);
         await a.Jobs.Complete(stale, None);
-        await Eventually(() => Task.FromResult(left.LostTokens.Exists(t => t.IsCancellationRequested)), "the paused node hears that it lost its lease");
+        await Patience.Until(() => left.LostTokens.Exists(t => t.IsCancellationRequested), "the paused node hears that it lost its lease");
         Assert.IsType<AppendResult.Ok>(await b.Log.Append(new(Org, [new Chain(Org, "run-2").Next("from the other")], [], taken, Chain.By), None));
 
         await Submit(a, "run-3", new Job("run", "2"));
@@ -365,7 +365,7 @@ public abstract partial class StorageContract
         var b = await Open("b", null, "a");
         await using var right = new Worker(b);
         Assert.Equal("1", (await right.Next()).Key);
-        Assert.True(TimeProvider.System.GetElapsedTime(at) < Lease, "It waited for the lease.");
+        Assert.True(TimeProvider.System.GetElapsedTime(at) < Patience.Stretched(Lease), "It waited for the lease.");
         await left.DisposeAsync();
     }
 
@@ -381,14 +381,14 @@ public abstract partial class StorageContract
         var at = TimeProvider.System.GetTimestamp();
         await using var right = new Worker(b);
         Assert.Equal("1", (await right.Next()).Key);
-        Assert.True(TimeProvider.System.GetElapsedTime(at) < Lease, "It waited for the lease.");
+        Assert.True(TimeProvider.System.GetElapsedTime(at) < Patience.Stretched(Lease), "It waited for the lease.");
     }
 
     /// <summary>A node that has just begun to work may not know an epoch yet.</summary>
     static async Task<JobAdmission> Admitted(Node node)
     {
         JobAdmission? room = null;
-        await Eventually(() => Task.FromResult((room = node.Jobs.Admit(Org, "run")) is not null), "the node admits a job");
+        await Patience.Until(() => (room = node.Jobs.Admit(Org, "run")) is not null, "the node admits a job");
         return room!;
     }
 }

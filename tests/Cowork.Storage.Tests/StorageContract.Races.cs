@@ -100,9 +100,9 @@ public abstract partial class StorageContract
 
         var (toldA, toldB) = (heardA.Others, heardB.Others);
         await a.Log.Append(new Chain(Org, "run-last-a").Commit("text"), None);
-        await Eventually(() => Task.FromResult(heardB.Others > toldB), "the other node hears of a write");
+        await Patience.Until(() => heardB.Others > toldB, "the other node hears of a write");
         await b.Log.Append(new Chain(Org, "run-last-b").Commit("text"), None);
-        await Eventually(() => Task.FromResult(heardA.Others > toldA), "the other node hears of a write");
+        await Patience.Until(() => heardA.Others > toldA, "the other node hears of a write");
     }
 
     [Fact]

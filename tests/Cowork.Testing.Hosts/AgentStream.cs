@@ -8,9 +8,6 @@ public sealed class AgentStream : IDisposable
 {
     const string Data = "data: ";
 
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(90);
-
-    readonly CancellationTokenSource deadline = new(Deadline);
     readonly HttpResponseMessage answer;
     readonly StreamReader reader;
 
@@ -38,6 +35,7 @@ public sealed class AgentStream : IDisposable
     /// <summary>The next result; null: the host has ended the stream, or broken it off.</summary>
     public async Task<JsonElement?> Next()
     {
+        using var deadline = new CancellationTokenSource(Patience.Limit);
         try
         {
             while (await reader.ReadLineAsync(deadline.Token) is { } line)
@@ -54,6 +52,10 @@ public sealed class AgentStream : IDisposable
         catch (Exception e) when (e is IOException or HttpRequestException && !deadline.IsCancellationRequested)
         {
             // Broken off.
+        }
+        catch (OperationCanceledException)
+        {
+            throw new TimeoutException($"Nothing came for {Patience.Seconds} s after result {Last}.");
         }
         return null;
     }
@@ -91,6 +93,5 @@ public sealed class AgentStream : IDisposable
     {
         reader.Dispose();
         answer.Dispose();
-        deadline.Dispose();
     }
 }

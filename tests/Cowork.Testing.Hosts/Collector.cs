@@ -77,18 +77,8 @@ public sealed class Collector : IAsyncDisposable
     public async Task<IReadOnlyList<SentSpan>> Trace(string traceId, Func<IReadOnlyList<SentSpan>, bool> fits)
     {
         IReadOnlyList<SentSpan> spans = [];
-        await Until(() => fits(spans = [.. Spans.Where(s => s.TraceId == traceId)]), () => $"the trace {traceId} has\n{string.Join('\n', spans)}");
+        await Patience.Until(() => fits(spans = [.. Spans.Where(s => s.TraceId == traceId)]), () => $"the trace {traceId} has\n{string.Join('\n', spans)}");
         return spans;
-    }
-
-    public static async Task Until(Func<bool> met, Func<string> state)
-    {
-        using var timeout = new CancellationTokenSource(Patience.Limit);
-        while (!met())
-        {
-            Assert.False(timeout.IsCancellationRequested, $"Not within {Patience.Limit}: {state()}");
-            await Task.Delay(20, CancellationToken.None);
-        }
     }
 
     public async ValueTask DisposeAsync() => await app.DisposeAsync();

@@ -33,24 +33,13 @@ public sealed class HeldBack : IAsyncDisposable
     }
 
     /// <summary>Waits until a commit is held back.</summary>
-    public async Task Caught()
-    {
-        using var timeout = new CancellationTokenSource(Patience.Limit);
-        while (await Ask($"SELECT count(*) FROM {Waiting}") == 0)
-        {
-            await Task.Delay(10, timeout.Token);
-        }
-    }
+    public Task Caught() => Patience.Until(async () => await Ask($"SELECT count(*) FROM {Waiting}") > 0, "a commit is held back");
 
     /// <summary>Makes an end of what is held back, and holds nothing back any more.</summary>
     public async ValueTask DisposeAsync()
     {
         await Do($"SELECT pg_terminate_backend(pid) FROM {Waiting}");
-        using var timeout = new CancellationTokenSource(Patience.Limit);
-        while (await Ask($"SELECT count(*) FROM {Waiting}") > 0)
-        {
-            await Task.Delay(10, timeout.Token);
-        }
+        await Patience.Until(async () => await Ask($"SELECT count(*) FROM {Waiting}") == 0, "nothing is held back");
         await Do("DROP TRIGGER hold_back ON cowork.mt_events; DROP FUNCTION cowork.hold_back()");
         await connection.DisposeAsync();
     }

@@ -95,21 +95,21 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>Waits until it listens, and knows its URL.</summary>
-    public async Task Listening(int seconds = Patience.Seconds)
+    public async Task Listening()
     {
         const string Before = "listens on ";
-        await Until(() => output.Any(line => line.Contains(Before, StringComparison.Ordinal)), "listens", seconds);
+        await Until(() => output.Any(line => line.Contains(Before, StringComparison.Ordinal)), "listens");
         var first = output.First(line => line.Contains(Before, StringComparison.Ordinal));
         var at = first.IndexOf(Before, StringComparison.Ordinal) + Before.Length;
         Url = first[at..first.IndexOf(';', at)];
         Http.Dispose();
-        Http = new HttpClient(AnyCertificate.Handler(512)) { BaseAddress = new(Url), Timeout = TimeSpan.FromSeconds(120) };
+        Http = new HttpClient(AnyCertificate.Handler(512)) { BaseAddress = new(Url), Timeout = Patience.Limit };
     }
 
     /// <summary>Waits until <c>/health/ready</c> says so.</summary>
-    public async Task Ready(int seconds = Patience.Seconds)
+    public async Task Ready()
     {
-        await Listening(seconds);
+        await Listening();
         await Until(
             async () =>
             {
@@ -123,16 +123,16 @@ public sealed class HostProcess : IAsyncDisposable
                     return false;
                 }
             },
-            "is ready", seconds);
+            "is ready");
     }
 
     /// <summary>Waits until it has printed the text.</summary>
-    public Task Said(string text, int seconds = Patience.Seconds) => Until(() => Output.Contains(text, StringComparison.Ordinal), $"says \"{text}\"", seconds);
+    public Task Said(string text) => Until(() => Output.Contains(text, StringComparison.Ordinal), $"says \"{text}\"");
 
     /// <summary>Calls as the operator.</summary>
     public HttpClient Admin()
     {
-        var client = new HttpClient(AnyCertificate.Handler(512)) { BaseAddress = new(Url) };
+        var client = new HttpClient(AnyCertificate.Handler(512)) { BaseAddress = new(Url), Timeout = Patience.Limit };
         client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", File.ReadAllText(Path.Combine(Data, "admin-token")).Trim());
         return client;
     }
@@ -145,10 +145,10 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>SIGTERM, and waits for the end. Answers the exit code.</summary>
-    public async Task<int> Stop(int seconds = Patience.Seconds)
+    public async Task<int> Stop()
     {
         Signal("TERM");
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         await process.WaitForExitAsync(timeout.Token);
         return process.ExitCode;
     }
@@ -159,9 +159,9 @@ public sealed class HostProcess : IAsyncDisposable
     /// <summary>SIGCONT.</summary>
     public void Continue() => Signal("CONT");
 
-    public async Task<int> Exited(int seconds = Patience.Seconds)
+    public async Task<int> Exited()
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         await process.WaitForExitAsync(timeout.Token);
         return process.ExitCode;
     }
@@ -199,18 +199,14 @@ public sealed class HostProcess : IAsyncDisposable
         kill.WaitForExit();
     }
 
-    Task Until(Func<bool> met, string what, int seconds) => Until(() => Task.FromResult(met()), what, seconds);
+    Task Until(Func<bool> met, string what) => Until(() => Task.FromResult(met()), what);
 
-    async Task Until(Func<Task<bool>> met, string what, int seconds)
-    {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
-        while (!await met())
+    Task Until(Func<Task<bool>> met, string what) => Patience.Until(
+        async () =>
         {
-            if (process.HasExited || timeout.IsCancellationRequested)
-            {
-                throw new InvalidOperationException($"The host {(process.HasExited ? $"ended with {process.ExitCode}" : "took too long")} before it {what}. It said:\n{Output}");
-            }
-            await Task.Delay(20, CancellationToken.None);
-        }
-    }
+            // What it said before it ended may be what is waited for.
+            var hasEnded = process.HasExited;
+            return await met() || (hasEnded ? throw new InvalidOperationException($"The host ended with {process.ExitCode} before it {what}. It said:\n{Output}") : false);
+        },
+        () => $"It said:\n{Output}", $"the host {what}");
 }

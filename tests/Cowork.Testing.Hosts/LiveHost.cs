@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 
@@ -95,7 +96,7 @@ public sealed class LiveHost : IAsyncDisposable
     public HttpClient Client(string? token = null, Version? version = null, SocketsHttpHandler? handler = null)
     {
         HttpMessageHandler inner = new DescribedAnswers(handler ?? AnyCertificate.Handler(256));
-        var client = new HttpClient(version is null ? inner : new OneVersion(version, inner)) { BaseAddress = new(Url) };
+        var client = new HttpClient(version is null ? inner : new OneVersion(version, inner)) { BaseAddress = new(Url), Timeout = Patience.Limit };
         client.DefaultRequestHeaders.Authorization = token is null ? null : new AuthenticationHeaderValue("Bearer", token);
         return client;
     }
@@ -254,20 +255,8 @@ public static class Calls
         [.. (await http.Get($"/sessions/{session}/events?since_id={since}&limit={limit}")).Is(200).Json.GetProperty("events").EnumerateArray()];
 
     /// <summary>Asks until the answer fits, or fails with the last one.</summary>
-    public static async Task<Got> Until(this HttpClient http, string path, Func<Got, bool> fits, int seconds = Patience.Seconds)
-    {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
-        while (true)
-        {
-            var got = await http.Get(path);
-            if (fits(got))
-            {
-                return got;
-            }
-            Assert.False(timeout.IsCancellationRequested, $"{path} still answers {(int)got.Status}: {got.Text}");
-            await Task.Delay(20, CancellationToken.None);
-        }
-    }
+    public static Task<Got> Until(this HttpClient http, string path, Func<Got, bool> fits, [CallerArgumentExpression(nameof(fits))] string what = "") =>
+        Patience.Until(() => http.Get(path), fits, got => $"{(int)got.Status}: {got.Text}", $"{path}: {what}");
 }
 
 /// <summary>A reader of server-sent events.</summary>
@@ -338,9 +327,9 @@ public sealed class EventReader : IAsyncDisposable
     }
 
     /// <summary>Events up to the end of the stream, the time being bounded.</summary>
-    public async Task<List<(long Id, string Type, JsonElement Data)>> ToEnd(int seconds = Patience.Seconds)
+    public async Task<List<(long Id, string Type, JsonElement Data)>> ToEnd()
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         var seen = new List<(long Id, string Type, JsonElement Data)>();
         while (await Next(timeout.Token) is { } one)
         {
@@ -350,9 +339,9 @@ public sealed class EventReader : IAsyncDisposable
     }
 
     /// <summary>Events up to an id, the time being bounded.</summary>
-    public async Task<List<(long Id, string Type, JsonElement Data)>> Through(long id, int seconds = Patience.Seconds)
+    public async Task<List<(long Id, string Type, JsonElement Data)>> Through(long id)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         var seen = new List<(long Id, string Type, JsonElement Data)>();
         while (seen.Count == 0 || seen[^1].Id < id)
         {

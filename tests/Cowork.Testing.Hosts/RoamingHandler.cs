@@ -10,8 +10,6 @@ namespace Cowork.Testing.Hosts;
 /// <param name="hosts">Addresses of the hosts, of which at least one is there.</param>
 public sealed class RoamingHandler(Func<IReadOnlyList<string>> hosts) : DelegatingHandler(AnyCertificate.Handler(256))
 {
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(90);
-
     int requests;
 
     /// <summary>Methods and paths.</summary>
@@ -26,7 +24,7 @@ public sealed class RoamingHandler(Func<IReadOnlyList<string>> hosts) : Delegati
         }
         var body = request.Content is null ? null : await request.Content.ReadAsByteArrayAsync(cancellationToken);
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        deadline.CancelAfter(Deadline);
+        deadline.CancelAfter(Patience.Limit);
         for (var attempt = 0; ; attempt++)
         {
             var all = hosts();
@@ -66,7 +64,11 @@ public sealed class RoamingHandler(Func<IReadOnlyList<string>> hosts) : Delegati
             {
                 // Killed, or not there yet.
             }
-            await Task.Delay(20, deadline.Token);
+            catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+            {
+                throw new TimeoutException($"No host has answered {request.Method} {request.RequestUri!.PathAndQuery} within {Patience.Seconds} s.");
+            }
+            await Task.Delay(20, CancellationToken.None);
         }
     }
 

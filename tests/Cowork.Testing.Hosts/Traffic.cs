@@ -136,7 +136,7 @@ public sealed partial class Traffic : IDisposable
     {
         var session = (await Post("/sessions", new { })).Is(201)["session_id"];
         var run = (await http.Turn(session, $"/tool write_file {{\"path\":\"n.md\",\"content\":\"{story.Word()}\"}}\n/say done")).IsOneOf(200, 202)["run_id"];
-        var asked = await http.Until($"/approvals?session_id={session}", got => got.Json.GetProperty("approvals").GetArrayLength() == 1, seconds: 90);
+        var asked = await http.Until($"/approvals?session_id={session}", got => got.Json.GetProperty("approvals").GetArrayLength() == 1);
         var approval = asked.Json.GetProperty("approvals")[0].GetProperty("approval_id").GetString();
         if (story.Next(4) > 0)
         {
@@ -186,7 +186,7 @@ public sealed partial class Traffic : IDisposable
         (await Post($"/scheduled-runs/{schedule}/trigger", new { wait_for_completion = false })).IsOneOf(200, 202);
         (await Post($"/scheduled-runs/{schedule}/pause", null)).Is(200);
         (await Post($"/scheduled-runs/{schedule}/resume", null)).Is(200);
-        await http.Until($"/scheduled-runs/{schedule}/runs", got => got.Json.GetProperty("runs").GetArrayLength() >= 2, seconds: 90);
+        await http.Until($"/scheduled-runs/{schedule}/runs", got => got.Json.GetProperty("runs").GetArrayLength() >= 2);
         if (story.Deletes)
         {
             (await http.Delete($"/scheduled-runs/{schedule}")).IsOneOf(204);
@@ -258,7 +258,7 @@ public sealed partial class Traffic : IDisposable
     async Task Upload(Story story)
     {
         var file = await Upload(story.Name("notes") + story.One(".txt", ".csv", ".png"), string.Concat(Enumerable.Repeat($"{story.Word()},{story.Word()}\n", 1 + story.Next(50))));
-        await http.Until($"/api/v1/files/{file}", got => got["status"] != "processing", seconds: 90);
+        await http.Until($"/api/v1/files/{file}", got => got["status"] != "processing");
         if (story.Deletes)
         {
             (await http.Delete($"/api/v1/files/{file}")).IsOneOf(200, 204);
@@ -314,7 +314,7 @@ public sealed partial class Traffic : IDisposable
             (await Post($"/groups/{group}/messages", new { text = "/sleep 3000\n/say late" })).Is(202);
         }
         (await Post($"/groups/{group}/archive", new { reason = story.Word() })).IsOneOf(200, 202);
-        await http.Until($"/groups/{group}", got => got["status"] == "archived", seconds: 90);
+        await http.Until($"/groups/{group}", got => got["status"] == "archived");
     }
 
     /// <summary>The chain of trust: keys of apps, sessions of controllers, their agents' runs, tokens for members, rotated signing keys.</summary>
@@ -395,7 +395,7 @@ public sealed partial class Traffic : IDisposable
         await Ended((await http.Turn(session, story.One($"/say {story.Word()}", Artifact(story))))["run_id"]);
         (await Post("/api/v1/memories", new { subject, content = $"{story.Word()} {story.Word()}" })).Is(201);
         (await http.Delete($"/subjects/{subject}")).IsOneOf(202);
-        await http.Until($"/subjects/{subject}", got => got["state"] == "erased", seconds: 90);
+        await http.Until($"/subjects/{subject}", got => got["state"] == "erased");
     }
 
     /// <summary>A notebook with cells that run, fail, are interrupted and are run again from the top.</summary>
@@ -412,7 +412,7 @@ public sealed partial class Traffic : IDisposable
             (await Post($"{cell}/run", new { stream = false })).Is(200);
         }
         var asleep = Post($"{cells[2]}/run", new { stream = false });
-        await http.Until(cells[2], got => got["status"] == "running", seconds: 90);
+        await http.Until(cells[2], got => got["status"] == "running");
         (await Post($"{cells[2]}/interrupt", null)).IsOneOf(200, 202);
         (await asleep).Is(200);
         (await Patch(cells[2], new { content = "x + 1" })).Is(200);
@@ -421,7 +421,7 @@ public sealed partial class Traffic : IDisposable
         (await Patch($"{Pads}/{pad}", new { title = story.Word() })).Is(200);
         (await Post($"{Pads}/{pad}/restart", null)).IsOneOf(200, 202);
         var replay = (await Post($"{Pads}/{pad}/replay", new { wait_for_completion = true })).IsOneOf(200, 201, 202)["id"];
-        await http.Until($"{Pads}/{replay}/replay", got => got["status"] != "running", seconds: 90);
+        await http.Until($"{Pads}/{replay}/replay", got => got["status"] != "running");
         var imports = new[] { new { cell_type = "code", source = "2 + 2", metadata = new { }, outputs = Array.Empty<int>() } };
         var notebook = new { nbformat = 4, nbformat_minor = 5, metadata = new { }, cells = imports };
         var imported = (await Post($"{Pads}/import", new { conversation_id = conversation, notebook })).Is(201)["id"];
@@ -452,7 +452,7 @@ public sealed partial class Traffic : IDisposable
     {
         foreach (var run in runs)
         {
-            await http.Until($"/runs/{run}", got => got.Status == HttpStatusCode.NotFound || got["status"] is "completed" or "failed" or "cancelled", seconds: 90);
+            await http.Until($"/runs/{run}", got => got.Status == HttpStatusCode.NotFound || got["status"] is "completed" or "failed" or "cancelled");
         }
     }
 

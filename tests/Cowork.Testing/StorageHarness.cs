@@ -74,16 +74,6 @@ public abstract class StorageHarness : IAsyncLifetime
         return log;
     }
 
-    protected static async Task Eventually(Func<Task<bool>> condition, string what)
-    {
-        var until = Environment.TickCount64 + (long)Deadline.TotalMilliseconds;
-        while (!await condition())
-        {
-            Assert.True(Environment.TickCount64 < until, $"Not within {Deadline}: {what}");
-            await Task.Delay(10);
-        }
-    }
-
     protected sealed class Heard : ICommitObserver
     {
         readonly List<FeedEntry> heard = [];

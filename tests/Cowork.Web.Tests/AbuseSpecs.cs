@@ -14,8 +14,6 @@ namespace Cowork.Web.Tests;
 /// <summary>What those come to who guess tokens, or open connections and send nothing.</summary>
 public sealed class AbuseSpecs
 {
-    static readonly TimeSpan Soon = TimeSpan.FromSeconds(20);
-
     [Fact]
     public async Task An_address_that_guesses_is_slowed_down_and_a_right_token_from_it_works()
     {
@@ -188,7 +186,7 @@ public sealed class AbuseSpecs
     /// <summary>What comes until the other side ends the connection.</summary>
     static async Task<string> Rest(TcpClient client)
     {
-        using var timeout = new CancellationTokenSource(Soon);
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         using var read = new MemoryStream();
         try
         {

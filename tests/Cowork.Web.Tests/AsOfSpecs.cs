@@ -180,17 +180,17 @@ public sealed partial class AsOfSpecs(TestTenant tenant) : IClassFixture<TestTen
     /// <summary>What all addresses show while nothing happens in the tenant, with the position of that moment.</summary>
     async Task<(long Position, IReadOnlyDictionary<string, Shown> Answers)> Now(IReadOnlyList<string> paths)
     {
-        for (var tries = 0; ; tries++)
-        {
-            var before = await Positions.Head(default);
-            var answers = await Ask(paths);
-            var since = (await http.Get(string.Create(CultureInfo.InvariantCulture, $"/events?since_id={before}"))).Is(200);
-            if (since.Json.GetProperty("events").GetArrayLength() == 0)
+        var now = default((long, IReadOnlyDictionary<string, Shown>));
+        await Patience.Until(
+            async () =>
             {
-                return (before, answers);
-            }
-            Assert.True(tries < 100, "The tenant never rests.");
-        }
+                var before = await Positions.Head(default);
+                now = (before, await Ask(paths));
+                var since = (await http.Get(string.Create(CultureInfo.InvariantCulture, $"/events?since_id={before}"))).Is(200);
+                return since.Json.GetProperty("events").GetArrayLength() == 0;
+            },
+            "the tenant rests");
+        return now;
     }
 
     async Task<IReadOnlyDictionary<string, Shown>> Ask(IEnumerable<string> paths)

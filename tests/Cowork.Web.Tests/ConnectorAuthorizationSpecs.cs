@@ -300,14 +300,14 @@ public sealed partial class ConnectorAuthorizationSpecs(OAuthHosts hosts) : ICla
         var refresh = service.Given.Last();
         Assert.DoesNotContain(refresh, service.Revoked);
         (await http.Delete($"/api/v1/connectors/connections/{first}")).Is(204);
-        await Until(() => service.Revoked.Contains(refresh));
+        await Patience.Until(() => service.Revoked.Contains(refresh));
         var second = await Connected("deleted too");
         var later = service.Given.Last();
         service.IsAway = true;
         (await http.Delete($"/api/v1/connectors/connections/{second}")).Is(204);
         (await http.Get($"/api/v1/connectors/connections/{second}")).IsProblem(404);
         service.IsAway = false;
-        await Until(() => service.Revoked.Contains(later));
+        await Patience.Until(() => service.Revoked.Contains(later));
         var pending = (await http.Post("/api/v1/connectors/connections", """{"spec_id":"google-sheets","name":"waits","credentials":{}}""")).Is(201);
         (await http.Delete($"/api/v1/connectors/connections/{pending["id"]}")).Is(204);
     }
@@ -358,15 +358,6 @@ public sealed partial class ConnectorAuthorizationSpecs(OAuthHosts hosts) : ICla
     static async Task<string> Test(HttpClient by, string id) => (await by.Post($"/api/v1/connectors/connections/{id}/test")).Is(200)["status"];
 
     async Task<string> Of(string id, string member) => (await http.Get($"/api/v1/connectors/connections/{id}")).Is(200)[member];
-
-    static async Task Until(Func<bool> holds)
-    {
-        using var deadline = new CancellationTokenSource(Patience.Limit);
-        while (!holds())
-        {
-            await Task.Delay(20, deadline.Token);
-        }
-    }
 
     static Dictionary<string, string> Query(Uri url) => Pair().Matches(url.Query).ToDictionary(
         pair => pair.Groups["name"].Value, pair => Uri.UnescapeDataString(pair.Groups["value"].Value.Replace('+', ' ')));

@@ -87,7 +87,7 @@ public sealed class ContextVectorSpecs : IAsyncDisposable
         }
         else
         {
-            await Until(() => Task.FromResult(log.Has("Context is searched by full text only, though an embedding model is configured: the PostgreSQL server has no extension")));
+            await Patience.Until(() => log.Has("Context is searched by full text only, though an embedding model is configured: the PostgreSQL server has no extension"));
             Assert.Equal((FullText, 1), await Found(http, "ferry"));
             Assert.Equal((FullText, 0), await Found(http, "boat"));
             Assert.Equal(0, server.Requests);
@@ -119,7 +119,7 @@ public sealed class ContextVectorSpecs : IAsyncDisposable
         // The end of the file changes: the chunks before it are the same.
         File.AppendAllText($"{folder}/long.txt", "and a path\n");
         await Sync(http, folder);
-        await Until(async () => await Missing() == 0);
+        await Patience.Until(async () => await Missing() == 0);
         Assert.InRange(Sent() - before, 1, 2);
         Assert.Contains("and a path", server.Texts[^1], StringComparison.Ordinal);
 
@@ -136,11 +136,11 @@ public sealed class ContextVectorSpecs : IAsyncDisposable
         Assert.Equal((FullText, 1), await Found(http, "ferry"));
         if (await HasVectors())
         {
-            await Until(() => Task.FromResult(log.Has("Chunks of the context get no vectors for now, and are found by full text: The model \"spec\" answered 500")));
+            await Patience.Until(() => log.Has("Chunks of the context get no vectors for now, and are found by full text: The model \"spec\" answered 500"));
             Assert.True(log.Has("A query of the context was answered by full text only: The model \"spec\" answered 500"));
             server.Mend();
             // Nothing has changed, and it is tried again.
-            await Until(async () =>
+            await Patience.Until(async () =>
             {
                 await Sync(http, folder);
                 return await Missing() == 0;
@@ -179,7 +179,7 @@ public sealed class ContextVectorSpecs : IAsyncDisposable
         Assert.Equal((FullText, 1), await Found(http, "ferry"));
         if (await HasVectors())
         {
-            await Until(() => Task.FromResult(log.Has($"A chunk of the context gets no vector, and is found by full text: The model \"spec\" answered {why}.")));
+            await Patience.Until(() => log.Has($"A chunk of the context gets no vector, and is found by full text: The model \"spec\" answered {why}."));
             Assert.True(log.Has($"A query of the context was answered by full text only: The model \"spec\" answered {why}."));
             Assert.Equal(1, await Missing());
         }
@@ -195,7 +195,7 @@ public sealed class ContextVectorSpecs : IAsyncDisposable
         var since = TimeProvider.System.GetTimestamp();
         Assert.Equal((FullText, 1), await Found(http, "ferry"));
         // The model's answer never comes, and would be waited for by itself for a minute.
-        Assert.True(TimeProvider.System.GetElapsedTime(since) < TimeSpan.FromSeconds(20));
+        Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Stretched(TimeSpan.FromSeconds(20)));
         if (await HasVectors())
         {
             Assert.True(log.Has("A query of the context was answered by full text only: The model did not start to answer within 00:00:00.0500000.")
@@ -243,7 +243,7 @@ public sealed class ContextVectorSpecs : IAsyncDisposable
         await Sync(http, folder);
         Assert.Equal((FullText, 1), await Found(http, "ferry"));
         var why = await HasVectors() ? "a superuser does CREATE EXTENSION vector (docs/deploy.md)." : "the PostgreSQL server has no extension \"vector\" (pgvector).";
-        await Until(() => Task.FromResult(log.Has("Context is searched by full text only, though an embedding model is configured: ") && log.Has(why)));
+        await Patience.Until(() => log.Has("Context is searched by full text only, though an embedding model is configured: ") && log.Has(why));
         Assert.Equal(0, server.Requests);
     }
 
@@ -300,7 +300,7 @@ public sealed class ContextVectorSpecs : IAsyncDisposable
 
     async Task UntilEmbedded(HttpClient http, string query)
     {
-        await Until(async () => await Missing() == 0);
+        await Patience.Until(async () => await Missing() == 0);
         Assert.Equal(Vectors, (await Query(http, query)).Headers.GetValues("Cowork-Search").Single());
     }
 
@@ -315,14 +315,4 @@ public sealed class ContextVectorSpecs : IAsyncDisposable
     }
 
     static string Text(JsonElement json, string member) => json.GetProperty(member).GetString()!;
-
-    static async Task Until(Func<Task<bool>> holds)
-    {
-        var since = TimeProvider.System.GetTimestamp();
-        while (!await holds())
-        {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Limit, "It never came true.");
-            await Task.Delay(10);
-        }
-    }
 }

@@ -177,7 +177,7 @@ public sealed class DesktopContextSpecs(TestTenant tenant) : IClassFixture<TestT
             File.WriteAllText($"{folder}/{i}.txt", $"turnstone number{i}\n");
         }
         Assert.Equal((300, 0, 0), Counts(await Sync(http, folder)));
-        await Until(async () => (await Sync(http)).Json.GetProperty("pending").GetInt32() == 0);
+        await Patience.Until(async () => (await Sync(http)).Json.GetProperty("pending").GetInt32() == 0);
         Assert.Equal($"{folder}/299.txt", Text((await Query(http, "number299", 1)).Json[0], "path"));
         Assert.Equal((0, 300, 0), Counts(await Sync(http, folder)));
     }
@@ -228,15 +228,5 @@ public sealed class DesktopContextSpecs(TestTenant tenant) : IClassFixture<TestT
         using var ln = System.Diagnostics.Process.Start("ln", [from, to]);
         ln.WaitForExit();
         Assert.Equal(0, ln.ExitCode);
-    }
-
-    static async Task Until(Func<Task<bool>> holds)
-    {
-        var since = TimeProvider.System.GetTimestamp();
-        while (!await holds())
-        {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Limit, "It never came true.");
-            await Task.Delay(10);
-        }
     }
 }

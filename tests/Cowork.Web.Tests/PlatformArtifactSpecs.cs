@@ -275,13 +275,6 @@ public sealed class PlatformArtifactSpecs(TestTenant tenant) : IClassFixture<Tes
         Assert.Equal(HttpStatusCode.OK, (await http.SendAsync(new(HttpMethod.Head, "/api/v1/shell/events"))).StatusCode);
 
         // A shell is connected when its answer begins, and gone some time after its connection is.
-        async Task Delivered(int to)
-        {
-            using var timeout = new CancellationTokenSource(Patience.Limit);
-            while ((await http.Post($"{Artifacts}/open", open)).Is(202)["delivered_to"] != $"{to}")
-            {
-                await Task.Delay(10, timeout.Token);
-            }
-        }
+        Task Delivered(int to) => Patience.Until(async () => (await http.Post($"{Artifacts}/open", open)).Is(202), got => got["delivered_to"] == $"{to}", got => got.Text);
     }
 }

@@ -1,6 +1,7 @@
 using System.Text.Json;
 
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Microsoft.Extensions.DependencyInjection;
 
@@ -422,10 +423,7 @@ public sealed class PlatformSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 }
             }
         })).ToList();
-        while (made.Count < 20 || runs.Count < 20 || files.Count < 10 || Volatile.Read(ref fired) < 5)
-        {
-            await Task.Delay(5);
-        }
+        await Patience.Until(() => clients.Exists(client => client.IsFaulted) || (made.Count >= 20 && runs.Count >= 20 && files.Count >= 10 && Volatile.Read(ref fired) >= 5));
         (await http.Delete($"{Projects}/{project}")).Is(204);
         // After the answer nothing of the project is there, and nothing begins in it.
         foreach (var conversation in first.Concat(made))
@@ -457,10 +455,7 @@ public sealed class PlatformSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         foreach (var run in runs)
         {
             // Its end is recorded although nobody sees it any more.
-            while (!Runs.Model.Read((await rows.Get(tenant.Org, Runs.Model.Table, run["run_".Length..], default))!.Json.Span).HasEnded)
-            {
-                await Task.Delay(10);
-            }
+            await Patience.Until(async () => Runs.Model.Read((await rows.Get(tenant.Org, Runs.Model.Table, run["run_".Length..], default))!.Json.Span).HasEnded);
         }
         Assert.Null(await rows.FindDifference(Sessions.Model, default));
         Assert.Null(await rows.FindDifference(Projections.Projects.Model, default));

@@ -275,11 +275,7 @@ public sealed class PrivacySpecs
         await using var connection = new NpgsqlConnection(host.Database);
         await connection.OpenAsync();
         await using var jobs = new NpgsqlCommand("SELECT count(*) FROM cowork.jobs WHERE kind = 'file_extraction'", connection);
-        for (var since = TimeProvider.System.GetTimestamp(); await jobs.ExecuteScalarAsync() is not 0L;)
-        {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Limit, "A job goes on.");
-            await Task.Delay(20);
-        }
+        await Patience.Until(async () => await jobs.ExecuteScalarAsync() is 0L, "no file is extracted any more");
 
         async Task<string> Trace(string message) =>
             (await http.Get($"/runs/{(await http.Turn(own, message)).Is(200)["run_id"]}/trace")).Is(200).Text;

@@ -57,7 +57,7 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
         // A repeat is answered like the first request.
         Assert.Equal(first.Text, (await http.Post("/sessions", """{"session_id":"a"}""", ("Idempotency-Key", "first"))).Is(201).Text);
         (await http.Delete("/sessions/b")).Is(204);
-        await Until(() => http.Post("/sessions", """{"session_id":"c"}"""), got => (int)got.Status == 201, null);
+        await Patience.Until(() => http.Post("/sessions", """{"session_id":"c"}"""), got => (int)got.Status == 201, got => got.Text);
     }
 
     [Fact]
@@ -97,8 +97,8 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
         var (http, there) = await Clients(org);
         var session = await http.NewSession();
         var turn = (await http.Turn(session, $"/say ok\n{new string('x', length)}")).Is(200);
-        await Until(() => there.Turn(session, "/say more"), got => (int)got.Status == 507, code);
-        await Until(() => http.Turn(session, "/say more"), got => (int)got.Status == 507, code);
+        Assert.Equal(code, (await Patience.Until(() => there.Turn(session, "/say more"), got => (int)got.Status == 507, got => got.Text)).Code);
+        Assert.Equal(code, (await Patience.Until(() => http.Turn(session, "/say more"), got => (int)got.Status == 507, got => got.Text)).Code);
         (await http.Post("/sessions", "{}")).IsProblem(507, code);
         (await http.Post("/skills", """{"name":"s","prompt_template":"/say x"}""")).IsProblem(507, code);
         Assert.Equal("ok", (await http.Get($"/runs/{turn["run_id"]}")).Is(200)["reply"]);
@@ -117,7 +117,7 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
         Assert.NotNull(refused.Headers.RetryAfter);
         Assert.Equal("1", (await http.Get("/metrics")).Is(200).Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").ToString());
         await stream.DisposeAsync();
-        await Until(() => http.Get("/metrics"), got => got.Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").GetInt64() == 0, null);
+        await http.Until("/metrics", got => got.Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").GetInt64() == 0);
         await using var again = await EventReader.Open(http, $"/sessions/{session}/events/stream");
 
         var (many, _) = await Clients("others");
@@ -157,11 +157,11 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
         // What streams nothing is done, and the place is free again when the client goes.
         (await http.Get($"/api/v1/responses/{run}")).Is(200);
         await first.DisposeAsync();
-        await Until(() => http.Get("/metrics"), got => got.Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").GetInt64() == 0, null);
+        await http.Until("/metrics", got => got.Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").GetInt64() == 0);
         await using var again = await EventReader.Open(http, $"/api/v1/responses/{run}/events");
         (await http.Post("/api/v1/responses/cancel", JsonSerializer.Serialize(new { conversation_id = conversation }))).Is(200);
         await again.ToEnd();
-        await Until(() => http.Get("/metrics"), got => got.Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").GetInt64() == 0, null);
+        await http.Until("/metrics", got => got.Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").GetInt64() == 0);
     }
 
     [Fact]
@@ -178,7 +178,7 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
             clock.Advance(TimeSpan.FromSeconds(2));
         }
         (await http.Delete($"/sessions/{session}")).Is(204);
-        await Until(() => http.Get("/metrics"), got => Sessions(got) == 0, null);
+        await http.Until("/metrics", got => Sessions(got) == 0);
         clock.Set(TimeSpan.FromHours(-2));
         clock.Advance(TimeSpan.FromSeconds(2));
         Assert.Null(await usage.SessionRefusal("clocks", TestContext.Current.CancellationToken));
@@ -206,7 +206,7 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
         var asleep = JsonSerializer.Serialize(new { message = "/sleep 600000", wait_for_completion = false, idempotency_key = "k" });
         var first = (await http.Post($"/sessions/{session}/turn", asleep)).Is(202);
         await http.Turn(session, "/say waits", wait: false);
-        await Until(() => http.Turn(session, "/say too many", wait: false), got => (int)got.Status == 429, "tenant_queue_full");
+        Assert.Equal("tenant_queue_full", (await Patience.Until(() => http.Turn(session, "/say too many", wait: false), got => (int)got.Status == 429, got => got.Text)).Code);
         Assert.Equal(first["run_id"], (await http.Post($"/sessions/{session}/turn", asleep)).Is(202)["run_id"]);
         (await http.Delete($"/sessions/{session}")).Is(204);
     }
@@ -215,21 +215,5 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
     {
         var token = await hosts.One.Token(org, "member");
         return (hosts.One.Client(token), hosts.Other.Client(token));
-    }
-
-    /// <summary>The figures follow the log.</summary>
-    static async Task Until(Func<Task<Got>> ask, Func<Got, bool> fits, string? code)
-    {
-        using var timeout = new CancellationTokenSource(Patience.Limit);
-        for (var got = await ask(); ; got = await ask())
-        {
-            if (fits(got))
-            {
-                Assert.Equal(code, got.Code);
-                return;
-            }
-            Assert.False(timeout.IsCancellationRequested, $"Still {(int)got.Status}: {got.Text}");
-            await Task.Delay(20, CancellationToken.None);
-        }
     }
 }

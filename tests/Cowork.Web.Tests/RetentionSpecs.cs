@@ -331,10 +331,10 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
             string[] expiring = [session, anns];
             foreach (var one in expiring)
             {
-                await Until(async () => (await Admin.Get($"/sessions/{one}")).Status == HttpStatusCode.NotFound);
+                await Patience.Until(async () => (await Admin.Get($"/sessions/{one}")).Status == HttpStatusCode.NotFound);
             }
             clock.Shift = -TimeSpan.FromDays(103);
-            await Until(async () =>
+            await Patience.Until(async () =>
             {
                 foreach (var one in expiring)
                 {
@@ -404,15 +404,6 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
         {
             await Host.Services.GetRequiredService<AuditTree>().CatchUp(default);
             await Host.Services.GetRequiredService<HeadSigner>().Sign(default);
-        }
-
-        static async Task Until(Func<Task<bool>> isSo)
-        {
-            for (var looks = 0; !await isSo(); looks++)
-            {
-                Assert.True(looks < 600, "It does not come to it.");
-                await Task.Delay(100);
-            }
         }
     }
 }

@@ -2,15 +2,14 @@ using System.Diagnostics;
 using System.Net;
 using System.Text.Json;
 
+using Cowork.Testing;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>Scratchpads over HTTP, with real kernels.</summary>
 public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
     const string Pads = "/api/v1/scratchpads";
-
-    /// <summary>A kernel starts in two seconds on a quiet machine.</summary>
-    const int Seconds = 90;
 
     static readonly JsonSerializerOptions Relaxed = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -167,7 +166,7 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
         var conversation = await NewConversation();
         var (pad, cells) = await NewPad(conversation, "x = 20\nprint('a')\nimport sys; print('b', file=sys.stderr)\nx + 22", "1/0");
         await using var reader = await Stream(pad, cells[0]);
-        var events = await reader.ToEnd(Seconds);
+        var events = await reader.ToEnd();
         Assert.Equal("cell.queued cell.started", string.Join(' ', events.Take(2).Select(e => e.Type)));
         Assert.Equal(Enumerable.Range(0, events.Count), events.Select(e => e.Data.GetProperty("sequence_number").GetInt32()));
         var end = events[^1];
@@ -259,7 +258,7 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
             display(SVG('<svg xmlns="http://www.w3.org/2000/svg"/>'))
             """);
         await using var reader = await Stream(pad, cells[0]);
-        var events = await reader.ToEnd(Seconds);
+        var events = await reader.ToEnd();
         var outputs = events[^1].Data.GetProperty("outputs");
         Assert.Equal(Fold(events), outputs.GetRawText());
         Assert.Contains(events, e => e.Type == "cell.output" && e.Data.GetProperty("action").GetString() == "replace_line");
@@ -280,7 +279,7 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
             await gone.Next(TestContext.Current.CancellationToken);
         }
         await using var whole = await EventReader.Open(http, $"{Pads}/{pad}/cells/{cells[0]}/events");
-        var events = await whole.ToEnd(Seconds);
+        var events = await whole.ToEnd();
         Assert.Equal("0\n1\n2\n3\n", events[^1].Data.GetProperty("outputs")[0].GetProperty("data").GetString());
         for (var seen = 0; seen < events.Count - 1; seen++)
         {
@@ -304,14 +303,14 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
         (await Run(pad, cells[0])).Is(200);
         await using var running = await Stream(pad, cells[1]);
         await using var waiting = await Stream(pad, cells[2]);
-        while ((await running.Next(new CancellationTokenSource(TimeSpan.FromSeconds(Seconds)).Token))?.Type != "cell.output")
+        while ((await running.Next(new CancellationTokenSource(Patience.Limit).Token))?.Type != "cell.output")
         {
         }
         Assert.Equal("busy", (await http.Get($"{Pads}/{pad}")).Is(200).Json.GetProperty("kernel").GetProperty("status").GetString());
         (await http.Send(HttpMethod.Patch, $"{Pads}/{pad}/cells/{cells[1]}", """{"content":"x"}""")).IsProblem(409, "cell_running");
         Assert.Equal("True", (await http.Post($"{Pads}/{pad}/cells/{cells[1]}/interrupt")).Is(202)["interrupt_requested"]);
-        Assert.Equal("interrupted", (await running.ToEnd(Seconds))[^1].Data.GetProperty("error_code").GetString());
-        Assert.Equal("1", (await waiting.ToEnd(Seconds))[^1].Data.GetProperty("outputs")[0].GetProperty("data").GetString());
+        Assert.Equal("interrupted", (await running.ToEnd())[^1].Data.GetProperty("error_code").GetString());
+        Assert.Equal("1", (await waiting.ToEnd())[^1].Data.GetProperty("outputs")[0].GetProperty("data").GetString());
         Assert.Equal("False", (await http.Post($"{Pads}/{pad}/cells/{cells[1]}/interrupt")).Is(200)["interrupt_requested"]);
         (await http.Post($"{Pads}/{pad}/restart")).Is(202);
         Assert.Equal("NameError: name 'x' is not defined", (await Run(pad, cells[2])).Is(200)["error"]);
@@ -326,7 +325,7 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
         Assert.Equal(["1\n", "2\n", "3\n"], answers.Select(answer => Text(answer.Json)).Order(StringComparer.Ordinal));
 
         await using var running = await Stream(pad, cells[1]);
-        while ((await running.Next(new CancellationTokenSource(TimeSpan.FromSeconds(Seconds)).Token))?.Type != "cell.output")
+        while ((await running.Next(new CancellationTokenSource(Patience.Limit).Token))?.Type != "cell.output")
         {
         }
         var withdrawn = await Waiting(pad, cells[0]);
@@ -336,16 +335,14 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
         (await http.Delete($"{Pads}/{pad}/cells/{cells[0]}")).Is(204);
         Assert.Equal(("error", "cell_deleted", "0"), ((await deleted).Is(200)["status"], (await deleted)["error_code"], (await deleted)["queued"]));
         (await http.Post($"{Pads}/{pad}/cells/{cells[1]}/interrupt")).Is(202);
-        Assert.Equal("interrupted", (await running.ToEnd(Seconds))[^1].Data.GetProperty("error_code").GetString());
+        Assert.Equal("interrupted", (await running.ToEnd())[^1].Data.GetProperty("error_code").GetString());
     }
 
     /// <summary>The answer to a run that waits by now.</summary>
     async Task<Task<Got>> Waiting(string pad, string cell)
     {
         var answer = Run(pad, cell);
-        while ((await http.Get($"{Pads}/{pad}/cells/{cell}")).Is(200)["queued"] != "1")
-        {
-        }
+        await http.Until($"{Pads}/{pad}/cells/{cell}", got => got.Is(200)["queued"] == "1");
         return answer;
     }
 

@@ -139,18 +139,8 @@ public sealed class SecuritySpecs(WatchedHost watched) : IClassFixture<WatchedHo
         [.. (await auditor.Get($"/events?since_id={since}&limit=1000")).Is(200).Json.GetProperty("events").EnumerateArray()
             .Where(e => e.GetProperty("type").GetString() == type).Select(e => e.GetProperty("payload"))];
 
-    static async Task<List<JsonElement>> Until(HttpClient auditor, string type, Func<List<JsonElement>, bool> fits, string since = "0")
-    {
-        using var timeout = new CancellationTokenSource(Patience.Limit);
-        while (true)
-        {
-            if (await Of(auditor, type, since) is var found && fits(found))
-            {
-                return found;
-            }
-            await Task.Delay(50, timeout.Token);
-        }
-    }
+    static Task<List<JsonElement>> Until(HttpClient auditor, string type, Func<List<JsonElement>, bool> fits, string since = "0") =>
+        Patience.Until(() => Of(auditor, type, since), fits, found => string.Join('\n', found), $"the events {type} are there");
 
     HttpClient From(IPAddress address) => new(new SocketsHttpHandler
     {

@@ -84,7 +84,7 @@ public sealed class TelemetrySpecs : DirectorySpecs
         await following.Through(events[^1].GetProperty("id").GetInt64());
         await MetricsArrive(collector);
         await following.DisposeAsync();
-        await Collector.Until(() => collector.Points.Last(p => p.Name == "cowork.feed.followers").Value == 0, () => "somebody still follows");
+        await Patience.Until(() => collector.Points.Last(p => p.Name == "cowork.feed.followers").Value == 0, () => "somebody still follows");
         Assert.Equal(TraceId, (await host.Http.Get("/runs/none", ("traceparent", Request))).IsProblem(404)["trace_id"]);
         Assert.Equal(0, await host.Stop());
     }
@@ -101,12 +101,12 @@ public sealed class TelemetrySpecs : DirectorySpecs
         ];
         foreach (var (name, unit, attribute) in wanted)
         {
-            await Collector.Until(
+            await Patience.Until(
                 () => collector.Points.Any(p => p.Name == name && p.Unit == unit && (attribute.Length == 0 || p.Attributes.ContainsKey(attribute))),
                 () => $"no {name} in {unit} with {attribute} among\n{string.Join('\n', collector.Points.DistinctBy(p => p.Name))}");
         }
         Assert.Equal(1, collector.Points.Last(p => p.Name == "cowork.runs").Value);
-        await Collector.Until(() => collector.Points.Last(p => p.Name == "cowork.jobs.held").Value == 0, () => "jobs are still held");
+        await Patience.Until(() => collector.Points.Last(p => p.Name == "cowork.jobs.held").Value == 0, () => "jobs are still held");
     }
 
     [Fact]
@@ -122,7 +122,7 @@ public sealed class TelemetrySpecs : DirectorySpecs
             ]);
         await host.Http.NewSession("sampled");
         var run = (await host.Http.Post("/sessions/sampled/turn", """{"message":"hello"}""", ("traceparent", Request))).Is(200)["run_id"];
-        await Collector.Until(() => collector.Points.Any(p => p.Name == "cowork.runs" && p.Attributes["cowork.run.outcome"] == "failed"), () => "no metric came");
+        await Patience.Until(() => collector.Points.Any(p => p.Name == "cowork.runs" && p.Attributes["cowork.run.outcome"] == "failed"), () => "no metric came");
         Assert.All(
             (await host.Http.Events("sampled")).Where(e => e.GetProperty("run_id").GetString() == run), e => Assert.Equal(TraceId, e.GetProperty("correlation_id").GetString()));
         Assert.Contains(
@@ -238,7 +238,7 @@ public sealed class TelemetrySpecs : DirectorySpecs
         (await ann.Post("/sessions/quiet/turn", $$"""{"message":"{{Prompt}}","wait_timeout_seconds":"{{Prompt}}"}""")).IsProblem(422);
         (await host.Http.Get($"/sessions?access_token={token}")).IsProblem(401);
         await collector.Trace(TraceId, s => s.Any(x => x.Name == "run") && s.Any(x => x.Name == "notes") && s.Count(x => x.Name == "chat m") == 3);
-        await Collector.Until(() => collector.Points.Any(p => p.Name == "cowork.model.cost" && p.Unit == "{USD}"), () => "no cost came");
+        await Patience.Until(() => collector.Points.Any(p => p.Name == "cowork.model.cost" && p.Unit == "{USD}"), () => "no cost came");
         Assert.Contains(collector.Headers, h => h.Contains($"api-key: {Header}", StringComparison.Ordinal));
         Assert.Equal(0, await host.Stop());
 

@@ -257,8 +257,6 @@ public sealed class TlsSpecs(TlsHost tls) : IClassFixture<TlsHost>
 /// <summary>The certificate's files: what is taken, what is refused, and what happens when they change.</summary>
 public sealed class CertificateSpecs : IDisposable
 {
-    static readonly TimeSpan Deadline = Patience.Limit;
-
     readonly TestAuthority authority = new();
     readonly string folder = Directory.CreateDirectory(TestPostgres.NewDirectory()).FullName;
     readonly LogCollector log = new();
@@ -431,7 +429,7 @@ public sealed class CertificateSpecs : IDisposable
         (await http.Get("/myworksx")).IsProblem(503, "starting");
         var renewed = authority.Issue("cowork.example");
         Write(renewed);
-        await Until(async () => await Shown(url) == renewed.Thumbprint);
+        await Patience.Until(async () => await Shown(url) == renewed.Thumbprint);
     }
 
     [Fact]
@@ -440,12 +438,12 @@ public sealed class CertificateSpecs : IDisposable
         Write(authority.Issue("cowork.example", until: TimeProvider.System.GetUtcNow().AddHours(-1)));
         File.SetUnixFileMode(Key, File.GetUnixFileMode(Key) | UnixFileMode.OtherRead);
         await using var host = Start(Pem, out var url);
-        await Until(() => log.Has("The TLS certificate of cowork.example expired at"));
-        await Until(() => log.Has($"Every user of this machine may read the private key in {Key}"));
+        await Patience.Until(() => log.Has("The TLS certificate of cowork.example expired at"));
+        await Patience.Until(() => log.Has($"Every user of this machine may read the private key in {Key}"));
         Write(authority.Issue("soon.example", until: TimeProvider.System.GetUtcNow().AddDays(2)));
-        await Until(() => log.Has("The TLS certificate of soon.example expires at"));
+        await Patience.Until(() => log.Has("The TLS certificate of soon.example expires at"));
         Write(authority.Issue("early.example", from: TimeProvider.System.GetUtcNow().AddDays(1)));
-        await Until(() => log.Has("The TLS certificate of early.example is valid only from"));
+        await Patience.Until(() => log.Has("The TLS certificate of early.example is valid only from"));
     }
 
     [Fact]
@@ -463,7 +461,7 @@ public sealed class CertificateSpecs : IDisposable
             File.SetUnixFileMode(path + ".new", UnixFileMode.UserRead);
             File.Move(path + ".new", path, overwrite: true);
         }
-        await Until(async () => await Shown(host.Url) == second.Thumbprint);
+        await Patience.Until(async () => await Shown(host.Url) == second.Thumbprint);
         using var fresh = host.Client();
         await fresh.Turn("open", "/say on");
         var seen = await reader.Through(5);
@@ -488,7 +486,7 @@ public sealed class CertificateSpecs : IDisposable
         {
             await rename.WaitForExitAsync();
         }
-        await Until(async () => await Shown(url) == second.Thumbprint);
+        await Patience.Until(async () => await Shown(url) == second.Thumbprint);
         Assert.False(log.Has("cannot be used"));
 
         void Put(string name, TestCertificate certificate)
@@ -506,15 +504,15 @@ public sealed class CertificateSpecs : IDisposable
         Write(first);
         await using var host = Start(Pem, out var url);
         await File.WriteAllTextAsync(Certificate, second.Certificate);
-        await Until(() => log.Has($"cannot be used, so the certificate of before is kept: Cowork:Tls:Key names {Key}: the private key is not that of the certificate in"));
+        await Patience.Until(() => log.Has($"cannot be used, so the certificate of before is kept: Cowork:Tls:Key names {Key}: the private key is not that of the certificate in"));
         Assert.Equal(first.Thumbprint, await Shown(url));
         await File.WriteAllTextAsync(Certificate, second.Certificate.Remove(200));
-        await Until(() => log.Has("what stands there as a certificate cannot be read") || log.Has("there is no certificate in it"));
+        await Patience.Until(() => log.Has("what stands there as a certificate cannot be read") || log.Has("there is no certificate in it"));
         File.Delete(Key);
-        await Until(() => log.Has("there is no such file"));
+        await Patience.Until(() => log.Has("there is no such file"));
         Assert.Equal(first.Thumbprint, await Shown(url));
         Write(second);
-        await Until(async () => await Shown(url) == second.Thumbprint);
+        await Patience.Until(async () => await Shown(url) == second.Thumbprint);
         Assert.True(log.Has("The TLS certificate was replaced"));
     }
 
@@ -558,17 +556,5 @@ public sealed class CertificateSpecs : IDisposable
         await using var stream = new SslStream(socket.GetStream(), false, (_, certificate, _, _) => certificate is not null);
         await stream.AuthenticateAsClientAsync("cowork.example");
         return ((X509Certificate2)stream.RemoteCertificate!).Thumbprint;
-    }
-
-    static Task Until(Func<bool> met) => Until(() => Task.FromResult(met()));
-
-    static async Task Until(Func<Task<bool>> met)
-    {
-        using var timeout = new CancellationTokenSource(Deadline);
-        while (!await met())
-        {
-            Assert.False(timeout.IsCancellationRequested, "It did not come to that.");
-            await Task.Delay(20, CancellationToken.None);
-        }
     }
 }
