@@ -3,7 +3,7 @@ import { ApiError, get, session } from "./api.js";
 import { canSignOut, door, endOfStay, mark, renew, signIn, signInAgain, signOut } from "./auth.js";
 import { h, replace, say } from "./dom.js";
 import { mayLeave, noteSent, noteTyped, watchDrafts } from "./drafts.js";
-import { left, zone } from "./format.js";
+import { left, personText, zone } from "./format.js";
 import { search, startKeys } from "./keys.js";
 import { live } from "./live.js";
 import { find, pages } from "./pages.js";
@@ -92,7 +92,7 @@ function frame() {
                 h("button.quiet", { type: "button", on: { click: theme.next } }, "Theme"),
                 canSignOut() && h("button.quiet", { type: "button", on: { click: () => { live.stop(); return signOut(); } } }, "Sign out"),
                 h("p.who.zone.faint", "Times of ", zone),
-                h("p.who.small.faint.cut", { title: `${me.actor}, ${me.roles.join(", ")}` }, me.user, " · ", me.org_id))),
+                h("p.who.small.faint.cut", { title: `${me.actor}, ${me.roles.join(", ")}` }, personText(me.user), " · ", me.org_id))),
         main);
     const toggle = (isOpen = !shell.classList.contains("menu")) => {
         shell.classList.toggle("menu", isOpen);

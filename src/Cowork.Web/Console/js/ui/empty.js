@@ -1,7 +1,6 @@
 // What stands where nothing is, and what went wrong.
 import { curl } from "../api.js";
 import { h, replace } from "../dom.js";
-import { showAnew } from "../router.js";
 import { copyButton } from "./copy.js";
 
 const PlacesMax = 20;
@@ -30,5 +29,5 @@ export function fault(error, again) {
 export function lost(error, { root, head, crumbs, word, again, more }) {
     const isNowhere = error.status === 404;
     const isAbove = !isNowhere && crumbs.isConnected && !head.contains(crumbs);
-    replace(isNowhere ? root : head, !isAbove && crumbs, h("div.head", h("h1", word)), fault(error, isNowhere ? showAnew : again), isNowhere && more);
+    replace(isNowhere ? root : head, !isAbove && crumbs, h("div.head", h("h1", word)), fault(error, !isNowhere && again), isNowhere && more);
 }
