@@ -175,6 +175,6 @@ public sealed class ConsoleHealthSpecs(Chromium chromium, BrowsedHost browsed)
         await insert.ExecuteNonQueryAsync();
     }
 
-    static Task Problems(Microsoft.Playwright.IPage page, string json) =>
-        page.RouteAsync("**/engine/problems", route => route.FulfillAsync(new() { ContentType = "application/json", Body = json }));
+    static async Task Problems(Microsoft.Playwright.IPage page, string json) =>
+        await page.RouteAsync("**/engine/problems", route => route.FulfillAsync(new() { ContentType = "application/json", Body = json }));
 }

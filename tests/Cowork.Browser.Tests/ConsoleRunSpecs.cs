@@ -90,6 +90,8 @@ public sealed class ConsoleRunSpecs(Chromium chromium, BrowsedHost browsed)
     {
         var host = await browsed.Started;
         var session = await host.Http.NewSession();
+        // A session is called like what was said first.
+        (await host.Http.Turn(session, "/say Good morning.")).Is(200);
         (await host.Http.Turn(session, "/say The persimmon is ripe.")).Is(200);
         await host.Http.Until("/search?kinds=replies&q=persimmon", got => got.Json.GetProperty("hits").GetArrayLength() > 0);
         await using var tab = await ConsoleTab.Open(chromium, host.Url, "sessions");

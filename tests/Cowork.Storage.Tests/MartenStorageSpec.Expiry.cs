@@ -5,8 +5,6 @@ using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Testing;
 
-using Microsoft.Extensions.Logging.Abstractions;
-
 using Npgsql;
 
 using Xunit;
@@ -228,6 +226,46 @@ public sealed partial class MartenStorageSpec
         Assert.Contains(await expiry.Quiet(Org, "session", "", TimeProvider.System.GetUtcNow(), 10, None), stream => stream == "session-s1");
         Assert.Contains(Org, await expiry.Tenants(None));
         Assert.True(foreign > 0);
+    }
+
+    [Fact]
+    public async Task A_blob_is_looked_for_again_when_what_named_it_goes_while_it_is_looked_for()
+    {
+        await Open("a");
+        var expiry = engines[0].Expiry;
+        await using var connection = new NpgsqlConnection(ConnectionString);
+        await connection.OpenAsync();
+        string[] blobs = ["aa", "bb"];
+        await Remove(blobs);
+        var found = await expiry.Blobs(DateTimeOffset.MinValue, 10, None);
+        Assert.Equal(blobs, found.Select(blob => blob.Sha256));
+        // Another removal has the blob, and has not ended when it is to be forgotten.
+        await using var removal = await connection.BeginTransactionAsync();
+        await Remove("aa");
+        var forgotten = expiry.Forget(found, None).AsTask();
+        await Patience.Until(async () =>
+        {
+            await using var other = new NpgsqlConnection(ConnectionString);
+            await other.OpenAsync();
+            await using var ask = new NpgsqlCommand("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'", other);
+            return await ask.ExecuteScalarAsync() is > 0L;
+        });
+        await removal.CommitAsync();
+        await forgotten;
+        var left = Assert.Single(await expiry.Blobs(DateTimeOffset.MinValue, 10, None));
+        Assert.Equal("aa", left.Sha256);
+        await expiry.Note(["aa"], Chain.Start, None);
+        Assert.Equal(Chain.Start, Assert.Single(await expiry.Blobs(Chain.Start, 10, None)).WithdrawnAt);
+        await Remove("aa");
+        Assert.Null(Assert.Single(await expiry.Blobs(DateTimeOffset.MinValue, 10, None)).WithdrawnAt);
+        await expiry.Forget(await expiry.Blobs(DateTimeOffset.MinValue, 10, None), None);
+        Assert.Empty(await expiry.Blobs(DateTimeOffset.MaxValue, 10, None));
+
+        async Task Remove(params string[] named)
+        {
+            await using var note = new NpgsqlCommand(ExpirySchema.NoteRemoved("cowork"), connection) { Parameters = { new() { Value = Org }, new() { Value = named } } };
+            await note.ExecuteNonQueryAsync();
+        }
     }
 
     /// <summary>A session with events of January that expired, an event of today among them, and a session that did not.</summary>

@@ -1,4 +1,3 @@
-using Cowork.Application.Storage;
 using Cowork.Testing;
 
 using Xunit;

@@ -6,7 +6,7 @@ namespace Cowork.Testing;
 
 public sealed partial class InMemoryEngine : IExpiryStore
 {
-    readonly Dictionary<string, DateTimeOffset?> expiredBlobs = [];
+    readonly Dictionary<string, (DateTimeOffset? At, int Revision)> expiredBlobs = [];
 
     /// <summary>Called before each step of a removal and after it.</summary>
     public Action<bool>? RemovalPoint { get; set; }
@@ -73,31 +73,49 @@ public sealed partial class InMemoryEngine : IExpiryStore
     });
 
     public ValueTask<IReadOnlyList<ExpiredBlob>> Blobs(DateTimeOffset before, int max, CancellationToken ct) => Locked<IReadOnlyList<ExpiredBlob>>(() =>
-        [.. expiredBlobs.Where(b => b.Value is not { } at || at <= before).OrderBy(b => b.Key, StringComparer.Ordinal).Take(max).Select(b => new ExpiredBlob(b.Key, b.Value))]);
+        [
+            .. expiredBlobs.Where(b => b.Value.At is not { } at || at <= before).OrderBy(b => b.Key, StringComparer.Ordinal).Take(max)
+                .Select(b => new ExpiredBlob(b.Key, b.Value.At, $"{b.Value.Revision}")),
+        ]);
 
     public ValueTask<IReadOnlySet<string>> StillNamed(IReadOnlyCollection<string> digests, CancellationToken ct) =>
         Locked<IReadOnlySet<string>>(() => BlobContent.NamedBy(events.Select(e => e.Data)).Intersect(digests).ToHashSet());
 
-    public ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset? at, CancellationToken ct)
+    public ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset at, CancellationToken ct)
     {
         lock (sync)
         {
-            foreach (var sha256 in digests)
+            foreach (var sha256 in digests.Where(expiredBlobs.ContainsKey))
             {
-                if (at is null)
-                {
-                    expiredBlobs.Remove(sha256);
-                }
-                else
-                {
-                    expiredBlobs[sha256] = at;
-                }
+                expiredBlobs[sha256] = (at, expiredBlobs[sha256].Revision);
             }
         }
         return default;
     }
 
-    public ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct) => Note(digests, null, ct);
+    public ValueTask Forget(IReadOnlyCollection<ExpiredBlob> blobs, CancellationToken ct)
+    {
+        lock (sync)
+        {
+            foreach (var blob in blobs.Where(blob => expiredBlobs.TryGetValue(blob.Sha256, out var known) && blob.Revision == $"{known.Revision}"))
+            {
+                expiredBlobs.Remove(blob.Sha256);
+            }
+        }
+        return default;
+    }
+
+    public ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct)
+    {
+        lock (sync)
+        {
+            foreach (var sha256 in digests)
+            {
+                expiredBlobs.Remove(sha256);
+            }
+        }
+        return default;
+    }
 
     ValueTask<T> Locked<T>(Func<T> work)
     {
@@ -135,7 +153,7 @@ public sealed partial class InMemoryEngine : IExpiryStore
         snapshots.Remove((e.Org, e.Stream));
         foreach (var sha256 in BlobContent.NamedBy([e.Data]))
         {
-            expiredBlobs.TryAdd(sha256, null);
+            expiredBlobs[sha256] = (null, expiredBlobs.TryGetValue(sha256, out var known) ? known.Revision + 1 : 0);
         }
         var stone = Tombstones.Of(e, by, models.Values.OfType<IAsyncProjection>().Any(m => m.CountsStored && m.Types.Contains(e.Type)));
         var data = Tombstones.Write(stone);

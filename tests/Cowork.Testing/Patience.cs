@@ -63,6 +63,28 @@ public static class Patience
         return last!;
     }
 
+    /// <summary>
+    /// Does what only succeeds before something ends by itself, as with a token that expires. What fails after that end was too slow, and is begun anew with four times as long;
+    /// what fails before it has failed.
+    /// </summary>
+    /// <param name="first">What a machine with nothing else to do needs.</param>
+    /// <param name="attempt">Is given the end that it is to set.</param>
+    public static async Task<T> Before<T>(TimeSpan first, Func<DateTimeOffset, Task<T>> attempt)
+    {
+        for (var lifetime = first; ; lifetime *= 4)
+        {
+            var end = TimeProvider.System.GetUtcNow() + lifetime;
+            try
+            {
+                return await attempt(end);
+            }
+            catch (Exception) when (TimeProvider.System.GetUtcNow() >= end && lifetime < Limit)
+            {
+                // Once more, with more time.
+            }
+        }
+    }
+
     /// <summary>Does what is promised to be done within a time, and fails when it took longer than that is <see cref="Stretched"/>.</summary>
     public static async Task<T> Within<T>(TimeSpan promised, Func<Task<T>> done)
     {

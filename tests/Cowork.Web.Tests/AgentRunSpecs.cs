@@ -91,33 +91,37 @@ public sealed class AgentRunSpecs(TrustedTenant tenant) : IClassFixture<TrustedT
     [InlineData("/agents/run-stream", "the user is removed")]
     public async Task A_stream_ends_when_what_signed_for_it_is_worth_nothing_any_more_and_the_run_goes_on(string path, string end)
     {
-        var group = await tenant.NewGroup();
         using var app = await RequestSigner.App(tenant.Admin, "ending");
-        using var controller = RequestSigner.Controller(await tenant.Open(group, app), "agents");
-        using var other = RequestSigner.Controller(await tenant.Open(group), "agents");
         var certificates = tenant.Host.Services.GetRequiredService<SessionCertificates>();
-        var session = (await certificates.Verify(controller.Certificate!, default)).Session!;
-        var certificate = end == "the certificate expires"
-            ? await certificates.Issue(session with { ExpiresAt = TimeProvider.System.GetUtcNow() + TimeSpan.FromSeconds(4) }, default)
-            : controller.Certificate;
-        using var stream = await AgentStream.Open(
-            http, controller, path, Body("/tool write_file {\"path\":\"x.md\",\"content\":\"x\"}\n/say written"), r => r.Certificate = certificate);
-        using var beside = await AgentStream.Open(http, other, path, Body("/say beside"));
-        var waits = (await stream.UntilStatus("approval_required"))[^1];
+        var opened = await Patience.Before(TimeSpan.FromSeconds(4), async at =>
+        {
+            var group = await tenant.NewGroup();
+            var signer = RequestSigner.Controller(await tenant.Open(group, app), "agents");
+            using var other = RequestSigner.Controller(await tenant.Open(group), "agents");
+            var session = (await certificates.Verify(signer.Certificate!, default)).Session!;
+            var certificate = end == "the certificate expires" ? await certificates.Issue(session with { ExpiresAt = at }, default) : signer.Certificate;
+            var first = await AgentStream.Open(
+                http, signer, path, Body("/tool write_file {\"path\":\"x.md\",\"content\":\"x\"}\n/say written"), r => r.Certificate = certificate);
+            var second = await AgentStream.Open(http, other, path, Body("/say beside"));
+            return (Group: group, Signer: signer, First: first, Second: second, Waits: (await first.UntilStatus("approval_required"))[^1]);
+        });
+        using var controller = opened.Signer;
+        using var stream = opened.First;
+        using var beside = opened.Second;
         _ = end switch
         {
             "the app's key is revoked" => (await tenant.Admin.Delete($"/infra/app-keys/{app.Kid}")).Is(204),
             "the session is closed" => (await controller.Send(
-                http, "/infra/cleanup", $$"""{"group_id":"{{group}}"}""", r => r.Claims["aud"] = "orchestrator")).Is(200),
+                http, "/infra/cleanup", $$"""{"group_id":"{{opened.Group}}"}""", r => r.Claims["aud"] = "orchestrator")).Is(200),
             _ => null,
         };
         if (end == "the user is removed")
         {
-            await Groups.NoMember(tenant.Host, TrustedTenant.Org, group, "ann");
+            await Groups.NoMember(tenant.Host, TrustedTenant.Org, opened.Group, "ann");
         }
         Assert.DoesNotContain(await stream.UntilEnd(), result => Text(result, "type") == "final");
         using var approver = tenant.Host.Client(await tenant.Host.Token(TrustedTenant.Org, "admin"));
-        (await approver.Post($"/approvals/{Text(waits.GetProperty("approval"), "approval_id")}/decision", """{"approved":true}""")).Is(200);
+        (await approver.Post($"/approvals/{Text(opened.Waits.GetProperty("approval"), "approval_id")}/decision", """{"approved":true}""")).Is(200);
         if (end != "the user is removed")
         {
             Assert.Equal("final", Text((await beside.UntilEnd())[^1], "type"));

@@ -34,16 +34,21 @@ public sealed class GroupCredentialSpecs(TokenHost tokens) : IClassFixture<Token
         var org = $"ending-{end.Replace(' ', '-')}";
         using var admin = host.Client(host.AdminToken);
         using var owner = host.Client(await host.Token(org, "admin"));
-        DateTimeOffset? expires = end == "expired" ? TimeProvider.System.GetUtcNow() + Lifetime : null;
-        var issued = (await admin.Post(
-            "/tokens", JsonSerializer.Serialize(new { name = "spec", user = "ann", roles = (string[])["member"], org_id = org, expires_at = expires }))).Is(201);
-        using var ann = host.Client(issued["token"]);
-        var group = (await ann.Post("/groups", """{"title":"talk"}""")).Is(201)["group_id"];
-        var token = (await ann.Post($"/groups/{group}/token", "{}")).Is(200)["routing_token"];
-        await using var client = await GroupClient.Open(host.Url, group, token);
-        await client.Say("hello", "m1");
-        await client.Until("user_message_stored");
-        var path = $"/tokens/{issued["token_id"]}";
+        var opened = await Patience.Before(Lifetime, async at =>
+        {
+            DateTimeOffset? expires = end == "expired" ? at : null;
+            var issued = (await admin.Post(
+                "/tokens", JsonSerializer.Serialize(new { name = "spec", user = "ann", roles = (string[])["member"], org_id = org, expires_at = expires }))).Is(201);
+            using var ann = host.Client(issued["token"]);
+            var group = (await ann.Post("/groups", """{"title":"talk"}""")).Is(201)["group_id"];
+            var token = (await ann.Post($"/groups/{group}/token", "{}")).Is(200)["routing_token"];
+            var client = await GroupClient.Open(host.Url, group, token);
+            await client.Say("hello", "m1");
+            await client.Until("user_message_stored");
+            return (TokenId: issued["token_id"], Group: group, Routing: token, Client: client);
+        });
+        await using var talking = opened.Client;
+        var path = $"/tokens/{opened.TokenId}";
         _ = end switch
         {
             "revoked" => (await owner.Delete(path)).Is(204),
@@ -51,10 +56,10 @@ public sealed class GroupCredentialSpecs(TokenHost tokens) : IClassFixture<Token
             "another role" => (await owner.Send(HttpMethod.Patch, path, """{"roles":["auditor"]}""")).Is(200),
             _ => null,
         };
-        Assert.Equal(4401, await client.UntilClosed());
+        Assert.Equal(4401, await talking.UntilClosed());
         using var late = new ClientWebSocket();
         late.Options.CollectHttpResponseDetails = true;
-        await Assert.ThrowsAsync<WebSocketException>(() => late.ConnectAsync(GroupClient.Address(host.Url, group, token), CancellationToken.None));
+        await Assert.ThrowsAsync<WebSocketException>(() => late.ConnectAsync(GroupClient.Address(host.Url, opened.Group, opened.Routing), CancellationToken.None));
         Assert.Equal(refusal, late.HttpStatusCode);
     }
 

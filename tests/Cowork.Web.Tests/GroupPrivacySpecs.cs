@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 
 using Cowork.Application;
 using Cowork.Domain;
+using Cowork.Web.Endpoints.AgentService;
 
 using Microsoft.Extensions.DependencyInjection;
 
@@ -310,6 +311,21 @@ public sealed class GroupPrivacySpecs(PrivateGroup fixture) : IClassFixture<Priv
         (await dora.Get($"/sessions/{fixture.Session}")).IsProblem(404);
 
         async Task<string> Held() => (await fixture.Ann.Get($"/approvals/{fixture.Ids["approval_id"]}")).Is(200)["run_id"].Replace("run_", "resp_", StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_stream_that_begins_behind_the_removal_of_its_reader_ends_at_once()
+    {
+        using var erin = await fixture.User("erin", "member");
+        (await fixture.Ann.Post($"/groups/{fixture.Group}/members", """{"user_id":"erin"}""")).Is(201);
+        (await fixture.Ann.Delete($"/groups/{fixture.Group}/members/erin")).Is(204);
+        var last = long.Parse((await fixture.Ann.Get($"/sessions/{fixture.Session}/events?limit=1000")).Is(200)["next_since_id"]);
+        var streams = fixture.Host.Services.GetRequiredService<EventStream>();
+        using var patience = new CancellationTokenSource(Patience.Limit);
+        await foreach (var entry in streams.WhileSeen(new("grouped", "user:erin", ["member"], false, ""), SessionKey.FromId(fixture.Session), last, patience.Token))
+        {
+            Assert.Fail($"{entry.Type} is shown to whom is no member.");
+        }
     }
 
     [Fact]

@@ -3,7 +3,6 @@ using System.Text.Json;
 using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Projections;
-using Cowork.Testing;
 
 using Microsoft.Extensions.DependencyInjection;
 

@@ -113,19 +113,23 @@ public sealed class TokenSpecs(TwoTokenHosts hosts) : IClassFixture<TwoTokenHost
     public async Task A_stream_ends_when_its_token_expires_and_then_the_token_is_refused()
     {
         using var admin = host.Client(host.AdminToken);
-        var end = TimeProvider.System.GetUtcNow() + Short;
-        var issued = await Post(admin, new { name = "short", user = "ann", roles = (string[])["member"], org_id = "expiring", expires_at = end.ToString("O") });
-        using var client = hosts.Other.Client(issued["token"]);
-        await using var stream = await EventReader.Open(client, $"/sessions/{await client.NewSession()}/events/stream");
+        var opened = await Patience.Before(Short, async end =>
+        {
+            var issued = await Post(admin, new { name = "short", user = "ann", roles = (string[])["member"], org_id = "expiring", expires_at = end.ToString("O") });
+            var ann = hosts.Other.Client(issued["token"]);
+            return (End: end, Issued: issued, Client: ann, Stream: await EventReader.Open(ann, $"/sessions/{await ann.NewSession()}/events/stream"));
+        });
+        using var client = opened.Client;
+        await using var stream = opened.Stream;
         using var timeout = new CancellationTokenSource(Patience.Limit);
         while (await stream.Next(timeout.Token) is not null)
         {
         }
-        Assert.InRange(TimeProvider.System.GetUtcNow(), DateTimeOffset.MinValue, end + Soon);
+        Assert.InRange(TimeProvider.System.GetUtcNow(), DateTimeOffset.MinValue, opened.End + Soon);
         (await client.Get("/sessions")).IsProblem(401, "token_expired");
         using var tenants = host.Client(await host.Token("expiring", "admin"));
-        (await tenants.Post($"/tokens/{issued["token_id"]}/rotate")).IsProblem(409, "token_expired");
-        (await tenants.Delete($"/tokens/{issued["token_id"]}")).Is(204);
+        (await tenants.Post($"/tokens/{opened.Issued["token_id"]}/rotate")).IsProblem(409, "token_expired");
+        (await tenants.Delete($"/tokens/{opened.Issued["token_id"]}")).Is(204);
     }
 
     [Fact]
@@ -174,16 +178,23 @@ public sealed class TokenSpecs(TwoTokenHosts hosts) : IClassFixture<TwoTokenHost
     public async Task A_rotated_token_works_under_both_secrets_until_the_overlap_ends()
     {
         using var admin = host.Client(host.AdminToken);
-        var old = await Issue(admin, "rotating", "member");
-        using var client = host.Client(old["token"]);
-        var overlap = $$"""{"overlap_seconds":{{Short.TotalSeconds}}}""";
-        // Its user may, without a role for it.
-        var renewed = (await client.Post($"/tokens/{old["token_id"]}/rotate", overlap, ("Idempotency-Key", "once"))).Is(200);
-        Assert.Equal((old["token_id"], true), (renewed["token_id"], renewed["token"] != old["token"]));
-        using var again = hosts.Other.Client(renewed["token"]);
-        (await again.Get("/sessions")).Is(200);
-        (await client.Post($"/tokens/{old["token_id"]}/rotate", overlap, ("Idempotency-Key", "once"))).IsProblem(409, "secret_not_replayable");
-        await using var stream = await EventReader.Open(client, $"/sessions/{await client.NewSession()}/events/stream");
+        var rotated = await Patience.Before(Short, async end =>
+        {
+            var issued = await Issue(admin, "rotating", "member");
+            var ann = host.Client(issued["token"]);
+            var overlap = $$"""{"overlap_seconds":{{Math.Ceiling((end - TimeProvider.System.GetUtcNow()).TotalSeconds)}}}""";
+            // Its user may, without a role for it.
+            var renewed = (await ann.Post($"/tokens/{issued["token_id"]}/rotate", overlap, ("Idempotency-Key", "once"))).Is(200);
+            Assert.Equal((issued["token_id"], true), (renewed["token_id"], renewed["token"] != issued["token"]));
+            var newer = hosts.Other.Client(renewed["token"]);
+            (await newer.Get("/sessions")).Is(200);
+            (await ann.Post($"/tokens/{issued["token_id"]}/rotate", overlap, ("Idempotency-Key", "once"))).IsProblem(409, "secret_not_replayable");
+            return (Token: issued, Client: ann, Again: newer, Stream: await EventReader.Open(ann, $"/sessions/{await ann.NewSession()}/events/stream"));
+        });
+        var old = rotated.Token;
+        using var client = rotated.Client;
+        using var again = rotated.Again;
+        await using var stream = rotated.Stream;
         using var timeout = new CancellationTokenSource(Patience.Limit);
         while (await stream.Next(timeout.Token) is not null)
         {

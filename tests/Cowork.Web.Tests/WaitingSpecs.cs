@@ -61,7 +61,7 @@ public sealed class WaitingSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     public async Task An_answer_that_is_awaited_comes_through_a_proxy_that_cuts_what_is_idle()
     {
         await using var host = await LiveHost.Start(s => s with { TokenMode = true, KeepAlive = TimeSpan.FromMilliseconds(100) });
-        await using var proxy = await ReverseProxy(host.Url, idle: TimeSpan.FromSeconds(2));
+        await using var proxy = await ReverseProxy(host.Url, idle: Patience.Stretched(TimeSpan.FromSeconds(2)));
         using var operators = host.Client(host.AdminToken);
         // The first turn of a new host, which compiles what it runs, is not what the proxy is to time.
         var session = await operators.NewSession();

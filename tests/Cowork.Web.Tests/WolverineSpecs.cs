@@ -20,7 +20,7 @@ public sealed class WolverineSpecs(TestTenant tenant) : IClassFixture<TestTenant
     [Fact]
     public async Task A_turn_is_taken_approved_and_done_and_an_approval_that_nobody_gives_expires()
     {
-        await using var host = await Start(settings => settings with { Approvals = new() { ExpireAfter = TimeSpan.FromSeconds(4) } });
+        await using var host = await Start(settings => settings with { Approvals = new() { ExpireAfter = Patience.Stretched(TimeSpan.FromSeconds(2)) } });
         Assert.Equal("marten", (await host.Http.Get("/health/ready")).Is(200)["engine"]);
         var session = (await host.Http.Post("/sessions")).Is(201);
         Assert.Equal("completed", (await host.Http.Turn(session["session_id"], "/say hello")).Is(200)["status"]);

@@ -43,7 +43,7 @@ public sealed class ExpiredBlobs(IExpiryStore store, IBlobs blobs, IBlobWithdraw
                 }
             }
             var unnamed = found.Where(blob => !named.Contains(blob.Sha256)).ToLookup(blob => blob.WithdrawnAt is not null, blob => blob.Sha256);
-            await store.Note(named, null, ct);
+            await store.Forget([.. found.Where(blob => named.Contains(blob.Sha256))], ct);
             await store.Note([.. unnamed[false]], now, ct);
             await store.Drop([.. unnamed[true]], ct);
         }

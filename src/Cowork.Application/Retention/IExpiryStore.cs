@@ -76,16 +76,21 @@ public interface IExpiryStore
     /// <summary>Those of the digests that an event of any tenant names. It reads the whole log.</summary>
     ValueTask<IReadOnlySet<string>> StillNamed(IReadOnlyCollection<string> digests, CancellationToken ct);
 
-    /// <summary>Notes that blobs were taken back, or forgets them.</summary>
-    /// <param name="at">Null: they are forgotten, because they are named.</param>
-    ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset? at, CancellationToken ct);
+    /// <summary>Notes when blobs were taken back.</summary>
+    ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset at, CancellationToken ct);
+
+    /// <summary>
+    /// Forgets blobs because they are named, all but those that more removed events named since they were found: what named them then may be what is gone now.
+    /// </summary>
+    ValueTask Forget(IReadOnlyCollection<ExpiredBlob> blobs, CancellationToken ct);
 
     /// <summary>Forgets blobs that nothing names and that the store is about to lose: whoever looks for what they were finds another one that is the same.</summary>
     ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct);
 }
 
 /// <param name="WithdrawnAt">When it was made pending again; null: it was not yet.</param>
-public sealed record ExpiredBlob(string Sha256, DateTimeOffset? WithdrawnAt);
+/// <param name="Revision">Another one after each removal of events that named it.</param>
+public sealed record ExpiredBlob(string Sha256, DateTimeOffset? WithdrawnAt, string Revision);
 
 /// <summary>What read models know of sessions that others rest on.</summary>
 public interface IRetentionQueries

@@ -309,6 +309,12 @@ static class ExpirySchema
 
         """;
 
+    /// <summary>
+    /// Notes that events which named blobs were removed. A row that is there becomes another one: whoever looked whether events name the blob looked before these were gone.
+    /// </summary>
+    public static string NoteRemoved(string s) =>
+        $"INSERT INTO {s}.{Blobs} (tenant_id, sha256) SELECT $1, unnest($2) ON CONFLICT (tenant_id, sha256) DO UPDATE SET withdrawn = NULL";
+
     public static string Grant(string s, string role) =>
         $"GRANT EXECUTE ON FUNCTION {s}.expire_events(text, bigint[], jsonb[]), {s}.why_kept(text, bigint) TO {role};\n";
 }

@@ -180,14 +180,17 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
             await using var reader = await connection.Read(
                 ct,
                 new NpgsqlBatchCommand(
-                    $"SELECT sha256, max(withdrawn) FROM {s}.{ExpirySchema.Blobs} WHERE withdrawn IS NULL OR withdrawn <= $1 GROUP BY sha256 ORDER BY sha256 LIMIT $2")
+                    $"""
+                    SELECT sha256, max(withdrawn), string_agg(xmin::text, ' ') FROM {s}.{ExpirySchema.Blobs} WHERE withdrawn IS NULL OR withdrawn <= $1
+                    GROUP BY sha256 ORDER BY sha256 LIMIT $2
+                    """)
                 {
                     Parameters = { Parameter.Time(before), Parameter.Long(max) },
                 });
             var found = new List<ExpiredBlob>();
             while (await reader.ReadAsync(ct))
             {
-                found.Add(new(reader.GetString(0), await reader.IsDBNullAsync(1, ct) ? null : new DateTimeOffset(reader.GetDateTime(1))));
+                found.Add(new(reader.GetString(0), await reader.IsDBNullAsync(1, ct) ? null : new DateTimeOffset(reader.GetDateTime(1)), reader.GetString(2)));
             }
             return found;
         },
@@ -239,16 +242,44 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
         }
     }
 
-    public async ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset? at, CancellationToken ct)
+    public async ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset at, CancellationToken ct)
     {
-        if (digests.Count == 0)
+        if (digests.Count > 0)
         {
-            return;
+            await database.WithReconnect(
+                ScopedConnection.Everyone,
+                async connection => await connection.Execute(
+                    [
+                        new($"UPDATE {s}.{ExpirySchema.Blobs} SET withdrawn = $2 WHERE sha256 = ANY ($1)")
+                        {
+                            Parameters = { Parameter.Texts([.. digests]), Parameter.Time(at) },
+                        },
+                    ],
+                    ct),
+                ct);
         }
-        NpgsqlBatchCommand note = at is { } time
-            ? new($"UPDATE {s}.{ExpirySchema.Blobs} SET withdrawn = $2 WHERE sha256 = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]), Parameter.Time(time) } }
-            : new($"DELETE FROM {s}.{ExpirySchema.Blobs} WHERE sha256 = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]) } };
-        await database.WithReconnect(ScopedConnection.Everyone, async connection => await connection.Execute([note], ct), ct);
+    }
+
+    public async ValueTask Forget(IReadOnlyCollection<ExpiredBlob> blobs, CancellationToken ct)
+    {
+        if (blobs.Count > 0)
+        {
+            await database.WithReconnect(
+                ScopedConnection.Everyone,
+                async connection => await connection.Execute(
+                    [
+                        // A removal that is under way has the row, and this waits for it and compares again.
+                        new($"""
+                            DELETE FROM {s}.{ExpirySchema.Blobs} b USING unnest($1, $2) n (sha256, revision)
+                            WHERE b.sha256 = n.sha256 AND b.xmin::text = ANY (string_to_array(n.revision, ' '))
+                            """)
+                        {
+                            Parameters = { Parameter.Texts([.. blobs.Select(blob => blob.Sha256)]), Parameter.Texts([.. blobs.Select(blob => blob.Revision)]) },
+                        },
+                    ],
+                    ct),
+                ct);
+        }
     }
 
     public async ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct)
@@ -346,10 +377,8 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
         }
         if (BlobContent.NamedBy(events.Select(e => e.Data)) is { Count: > 0 } named)
         {
-            statements.Add(new($"INSERT INTO {s}.{ExpirySchema.Blobs} (tenant_id, sha256) SELECT $1, unnest($2) ON CONFLICT DO NOTHING")
-            {
-                Parameters = { Parameter.Text(org), Parameter.Texts([.. named]) },
-            });
+            // In one order, so that two removals wait for each other and never both.
+            statements.Add(new(ExpirySchema.NoteRemoved(s)) { Parameters = { Parameter.Text(org), Parameter.Texts([.. named.Order(StringComparer.Ordinal)]) } });
         }
         await connection.Execute(statements, ct, ReadTimeout);
     }

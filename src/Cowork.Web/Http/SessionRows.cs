@@ -17,6 +17,10 @@ static class SessionRows
             ? GroupSessions.Model.Read(ofGroup.Json.Span)
             : null;
 
+    /// <summary>The session is a group's, and the caller does not see the group. What was deleted is not hidden.</summary>
+    public static async ValueTask<bool> IsHidden(this IRows rows, Caller caller, SessionKey session, CancellationToken ct) =>
+        await rows.Get(caller.Org, GroupSessions.Model.Table, session.Value, ct) is not null && await rows.FindGroup(caller, new(session.Value), ct) is null;
+
     /// <summary>Those of the sessions that <see cref="FindSession"/> would find, in three queries at most, whatever their number.</summary>
     public static async ValueTask<IReadOnlyDictionary<SessionKey, SessionRow>> FindSessions(
         this IRows rows, Caller caller, IReadOnlyCollection<SessionKey> sessions, CancellationToken ct)

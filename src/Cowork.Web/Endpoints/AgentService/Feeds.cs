@@ -210,9 +210,17 @@ public sealed class EventStream(
             entry => entry.At);
     }
 
-    /// <summary>The feed of a session that the caller sees, for as long as that is so: it ends behind the event by which they are no member of its group any more.</summary>
+    /// <summary>
+    /// The feed of a session that the caller sees, for as long as that is so: it ends behind the event by which they are no member of its group any more, and has nothing where
+    /// that event is not behind <paramref name="since"/>.
+    /// </summary>
     public async IAsyncEnumerable<FeedEntry> WhileSeen(Caller caller, SessionKey session, long since, [EnumeratorCancellation] CancellationToken ct)
     {
+        // They may have been removed since they were let in, or while the database was away: the event that says so may be one of those that were sent.
+        if (await rows.IsHidden(caller, session, ct))
+        {
+            yield break;
+        }
         await foreach (var entry in hub.Follow(caller.Org, session, since, ct))
         {
             yield return entry;
