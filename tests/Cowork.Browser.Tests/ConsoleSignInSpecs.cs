@@ -77,6 +77,7 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
 
         // A dialog waits, too, and no key reaches a page behind the door.
         await tab[".nav-link >> text=Memories"].ClickAsync();
+        await tab["dialog button >> text=Leave it"].ClickAsync();
         await tab["h1 >> text=Memories"].WaitForAsync();
         await tab.Press("n");
         await tab["#memory-content"].FillAsync("half a fact");

@@ -33,9 +33,9 @@ static class ExpiredAddress
     /// <summary>What the address names, if its data expired; null: it did not, or nothing of the kind is named.</summary>
     static async ValueTask<string?> Expired(string org, RouteValueDictionary named, IServiceProvider services, CancellationToken ct)
     {
-        if ((named["session_id"] ?? named["sessionId"]) is string session)
+        if ((named["session_id"] ?? named["sessionId"]) is string id)
         {
-            return SessionKey.Parse(session) is { } key && await IsExpired(key) ? "session" : null;
+            return SessionKey.Parse(id) is { } key && await IsExpired(key) ? "session" : null;
         }
         if ((named["run_id"] ?? named["taskId"]) is not string name || RunKey.Parse(name) is not { } run)
         {
