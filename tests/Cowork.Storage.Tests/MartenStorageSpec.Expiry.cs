@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Marten;
 using Cowork.Testing;
 
 using Npgsql;

@@ -1,6 +1,7 @@
 using System.Text.Json;
 
 using Cowork.Application;
+using Cowork.Testing;
 
 using Microsoft.Extensions.DependencyInjection;
 

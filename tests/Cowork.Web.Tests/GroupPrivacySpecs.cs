@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 
 using Cowork.Application;
 using Cowork.Domain;
+using Cowork.Testing;
 using Cowork.Web.Endpoints.AgentService;
 
 using Microsoft.Extensions.DependencyInjection;

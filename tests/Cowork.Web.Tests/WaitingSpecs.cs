@@ -1,5 +1,7 @@
 using System.Text;
 
+using Cowork.Testing;
+
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;

@@ -4,6 +4,7 @@ using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Marten;
 using Cowork.Projections;
+using Cowork.Testing;
 using Microsoft.Extensions.DependencyInjection;
 using Wolverine.Runtime;
 using Wolverine.Runtime.Handlers;
