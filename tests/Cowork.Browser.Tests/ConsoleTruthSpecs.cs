@@ -106,7 +106,7 @@ public sealed class ConsoleTruthSpecs(Chromium chromium, BrowsedHost browsed)
         {
             await tab.Go(path);
             await tab["main .fault >> text=There is no such"].WaitForAsync();
-            Assert.Equal((path, 1, 1, 0), (path, await tab["main h1"].CountAsync(), await tab["main .fault"].CountAsync(), await tab["main button"].CountAsync()));
+            Assert.Equal((path, 1, 1, 0), (path, await tab["main h1"].CountAsync(), await tab["main .fault"].CountAsync(), await tab["main .fault button"].CountAsync()));
             Assert.Equal((path, 1, 0), (path, await tab["main .crumbs a"].CountAsync(), await tab["main table:visible"].CountAsync()));
         }
         await tab.IsForEverybody();
