@@ -169,6 +169,9 @@ public sealed class EventStream(
 
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(500);
 
+    /// <summary>A comment, which no reader of server-sent events is told of.</summary>
+    internal static ReadOnlySpan<byte> Alive => ": alive\n\n"u8;
+
     /// <summary>Takes a place among the streams that may be open, until it is disposed, or refuses it.</summary>
     public (OpenStreams.Place? Place, ErrorResult? Refused) Open(HttpContext http) => open.Open(Caller.Of(http), http.Connection.RemoteIpAddress);
 
@@ -351,7 +354,7 @@ public sealed class EventStream(
                     }
                 }
                 ct.ThrowIfCancellationRequested();
-                output.Write(beat is null ? ": alive\n\n"u8 : beat());
+                output.Write(beat is null ? Alive : beat());
                 await output.FlushAsync(ct);
                 silence.End();
             }

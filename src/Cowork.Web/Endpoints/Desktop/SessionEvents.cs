@@ -86,7 +86,10 @@ static class SessionEventEndpoints
                 return !item.IsLast;
             },
             item => item.At,
-            () => TaskEvents.Lines(null, "system.heartbeat", System.Text.Encoding.ASCII.GetBytes($$"""{"ts":"{{HashChain.Timestamp(clock.GetUtcNow())}}"}""")));
+            // The snapshot is the first event (decisions.md), however long it takes: until then a comment keeps the connection.
+            () => since is null
+                ? EventStream.Alive.ToArray()
+                : TaskEvents.Lines(null, "system.heartbeat", System.Text.Encoding.ASCII.GetBytes($$"""{"ts":"{{HashChain.Timestamp(clock.GetUtcNow())}}"}""")));
 
         async IAsyncEnumerable<(long Id, byte[] Lines, DateTimeOffset At, bool IsLast)> Follow([EnumeratorCancellation] CancellationToken over)
         {

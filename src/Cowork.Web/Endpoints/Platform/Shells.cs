@@ -104,7 +104,7 @@ static class ShellEndpoints
             ct.ThrowIfCancellationRequested();
             if (!coming.IsCompleted)
             {
-                output.Write(": alive\n\n"u8);
+                output.Write(EventStream.Alive);
                 await output.FlushAsync(ct);
                 continue;
             }
