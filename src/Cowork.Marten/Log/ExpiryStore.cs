@@ -242,59 +242,41 @@ sealed class ExpiryStore(Database database, IReadOnlyList<IRowModel> models) : I
         }
     }
 
-    public async ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset at, CancellationToken ct)
-    {
-        if (digests.Count > 0)
-        {
-            await database.WithReconnect(
-                ScopedConnection.Everyone,
-                async connection => await connection.Execute(
-                    [
-                        new($"UPDATE {s}.{ExpirySchema.Blobs} SET withdrawn = $2 WHERE sha256 = ANY ($1)")
-                        {
-                            Parameters = { Parameter.Texts([.. digests]), Parameter.Time(at) },
-                        },
-                    ],
-                    ct),
-                ct);
-        }
-    }
+    public ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset at, CancellationToken ct) => Write(
+        digests,
+        [
+            new($"UPDATE {s}.{ExpirySchema.Blobs} SET withdrawn = $2 WHERE sha256 = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]), Parameter.Time(at) } },
+        ],
+        ct);
 
-    public async ValueTask Forget(IReadOnlyCollection<ExpiredBlob> blobs, CancellationToken ct)
-    {
-        if (blobs.Count > 0)
-        {
-            await database.WithReconnect(
-                ScopedConnection.Everyone,
-                async connection => await connection.Execute(
-                    [
-                        // A removal that is under way has the row, and this waits for it and compares again.
-                        new($"""
-                            DELETE FROM {s}.{ExpirySchema.Blobs} b USING unnest($1, $2) n (sha256, revision)
-                            WHERE b.sha256 = n.sha256 AND b.xmin::text = ANY (string_to_array(n.revision, ' '))
-                            """)
-                        {
-                            Parameters = { Parameter.Texts([.. blobs.Select(blob => blob.Sha256)]), Parameter.Texts([.. blobs.Select(blob => blob.Revision)]) },
-                        },
-                    ],
-                    ct),
-                ct);
-        }
-    }
+    public ValueTask Forget(IReadOnlyCollection<ExpiredBlob> blobs, CancellationToken ct) => Write(
+        blobs,
+        [
+            // A removal that is under way has the row, and this waits for it and compares again.
+            new($"""
+                DELETE FROM {s}.{ExpirySchema.Blobs} b USING unnest($1, $2) n (sha256, revision)
+                WHERE b.sha256 = n.sha256 AND b.xmin::text = ANY (string_to_array(n.revision, ' '))
+                """)
+            {
+                Parameters = { Parameter.Texts([.. blobs.Select(blob => blob.Sha256)]), Parameter.Texts([.. blobs.Select(blob => blob.Revision)]) },
+            },
+        ],
+        ct);
 
-    public async ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct)
+    public ValueTask Drop(IReadOnlyCollection<string> digests, CancellationToken ct) => Write(
+        digests,
+        [
+            new($"DELETE FROM {s}.{ExpirySchema.Blobs} WHERE sha256 = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]) } },
+            new($"DELETE FROM {s}.subject_blobs WHERE stored = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]) } },
+        ],
+        ct);
+
+    /// <summary>Executes statements about blobs, if there are any.</summary>
+    async ValueTask Write<T>(IReadOnlyCollection<T> about, IReadOnlyList<NpgsqlBatchCommand> statements, CancellationToken ct)
     {
-        if (digests.Count > 0)
+        if (about.Count > 0)
         {
-            await database.WithReconnect(
-                ScopedConnection.Everyone,
-                async connection => await connection.Execute(
-                    [
-                        new($"DELETE FROM {s}.{ExpirySchema.Blobs} WHERE sha256 = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]) } },
-                        new($"DELETE FROM {s}.subject_blobs WHERE stored = ANY ($1)") { Parameters = { Parameter.Texts([.. digests]) } },
-                    ],
-                    ct),
-                ct);
+            await database.WithReconnect(ScopedConnection.Everyone, async connection => await connection.Execute(statements, ct), ct);
         }
     }
 

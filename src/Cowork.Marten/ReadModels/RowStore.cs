@@ -141,18 +141,13 @@ sealed class RowStore : IRows
     ValueTask<(string[] Keys, long? Last)> Named(string org, NamedLike named, long? before, bool isByPieces, CancellationToken ct)
     {
         var parameters = new List<Func<NpgsqlParameter>> { () => Parameter.Text(org), () => Parameter.Text(named.Kind) };
-        string Next(Func<NpgsqlParameter> parameter)
-        {
-            parameters.Add(parameter);
-            return $"${parameters.Count}";
-        }
-        var place = before is { } position ? $" AND created < {Next(() => Parameter.Long(position))}" : "";
-        var has = string.Join(" AND ", named.Words.Select(word => $"strpos(row ->> '{NameMember}', {Next(() => Parameter.Text(word))}) > 0"));
+        var place = before is { } position ? $" AND created < {Next(parameters, () => Parameter.Long(position))}" : "";
+        var has = string.Join(" AND ", named.Words.Select(word => $"strpos(row ->> '{NameMember}', {Next(parameters, () => Parameter.Text(word))}) > 0"));
         var sql = isByPieces
             ? $"""
                SELECT id, created, true FROM (
                    SELECT id, created FROM {schema}.{Fence.ViewOf(Known(named.Table).Table)}
-                   WHERE {SearchTerms.Column} @> {Next(() => Parameter.Texts(SearchTerms.Asked(org, named)))} AND {has}
+                   WHERE {SearchTerms.Column} @> {Next(parameters, () => Parameter.Texts(SearchTerms.Asked(org, named)))} AND {has}
                        AND coalesce(tenant_id, '') = $1 AND coalesce(scope, '') = $2{place} OFFSET 0) f
                ORDER BY created DESC LIMIT {NamedMax}
                """
@@ -248,13 +243,8 @@ sealed class RowStore : IRows
     /// <summary>The condition on the names of rows: of few rows, each name is looked up; of many, the index tells the keys of those that have it.</summary>
     string IsNamed(string org, string table, NamedLike named, List<Func<NpgsqlParameter>> parameters)
     {
-        string Next(Func<NpgsqlParameter> parameter)
-        {
-            parameters.Add(parameter);
-            return $"${parameters.Count}";
-        }
-        var has = string.Concat(named.Words.Select(word => $" AND strpos(n.row ->> '{NameMember}', {Next(() => Parameter.Text(word))}) > 0"));
-        var begin = Next(() => Parameter.Text($"{named.Kind}-"));
+        var has = string.Concat(named.Words.Select(word => $" AND strpos(n.row ->> '{NameMember}', {Next(parameters, () => Parameter.Text(word))}) > 0"));
+        var begin = Next(parameters, () => Parameter.Text($"{named.Kind}-"));
         if (named.OfFew)
         {
             var key = named.ByParent ? $"split_part({table}.id, '.', 1)" : $"{table}.id";
@@ -262,8 +252,15 @@ sealed class RowStore : IRows
         }
         return $"""
              AND id = ANY (ARRAY(SELECT substr(n.id, length({begin}) + 1) FROM {schema}.{Fence.ViewOf(Known(named.Table).Table)} n
-                WHERE {SearchTerms.Column} @> {Next(() => Parameter.Texts(SearchTerms.Asked(org, named)))}{has} AND n.tenant_id = $1))
+                WHERE {SearchTerms.Column} @> {Next(parameters, () => Parameter.Texts(SearchTerms.Asked(org, named)))}{has} AND n.tenant_id = $1))
             """;
+    }
+
+    /// <summary>Adds a parameter. Answers what it is called in the statement.</summary>
+    static string Next(List<Func<NpgsqlParameter>> parameters, Func<NpgsqlParameter> parameter)
+    {
+        parameters.Add(parameter);
+        return $"${parameters.Count}";
     }
 
     /// <summary>A subquery that answers a value is looked up row by row, by the primary key; one that is joined may be read whole when the planner has no statistics.</summary>
@@ -303,23 +300,20 @@ sealed class RowStore : IRows
         {
             () => Parameter.Text(org), () => Parameter.Text(query.Scope), () => Parameter.Long(query.Limit + 1L),
         };
-        string Next(Func<NpgsqlParameter> parameter)
-        {
-            parameters.Add(parameter);
-            return $"${parameters.Count}";
-        }
-        var status = query.Status is { } of ? Next(() => Parameter.Text(of)) : null;
-        var moment = query.Position is { } position ? Next(() => Parameter.Long(position)) : null;
-        var place = (query.After is { } after ? $" AND (t.at, t.updated) < ({Next(() => Parameter.Long(after.At))}, {Next(() => Parameter.Long(after.Position))})" : "")
+        var status = query.Status is { } of ? Next(parameters, () => Parameter.Text(of)) : null;
+        var moment = query.Position is { } position ? Next(parameters, () => Parameter.Long(position)) : null;
+        var place = (query.After is { } after
+                ? $" AND (t.at, t.updated) < ({Next(parameters, () => Parameter.Long(after.At))}, {Next(parameters, () => Parameter.Long(after.Position))})"
+                : "")
             + (moment is null ? "" : $" AND t.updated <= {moment}");
         var here = $"t.tenant_id = $1 AND t.scope = $2{(status is null ? "" : $" AND t.status = {status}")}{place}";
-        var has = string.Concat(query.Words.Select(word => $" AND strpos(t.text, {Next(() => Parameter.Text(word))}) > 0"));
+        var has = string.Concat(query.Words.Select(word => $" AND strpos(t.text, {Next(parameters, () => Parameter.Text(word))}) > 0"));
         var current = isByPieces
             ? $"""
                SELECT {Columns} FROM (
                    SELECT t.tenant_id, t.id FROM (
                        SELECT t.tenant_id, t.id, t.at, t.updated FROM {schema}.{Fence.ViewOf(table)} t
-                       WHERE t.pieces @> {Next(() => new NpgsqlParameter<long[]> { TypedValue = pieces })}{has} AND coalesce(t.tenant_id, '') = $1
+                       WHERE t.pieces @> {Next(parameters, () => new NpgsqlParameter<long[]> { TypedValue = pieces })}{has} AND coalesce(t.tenant_id, '') = $1
                            AND coalesce(t.scope, '') = $2{(status is null ? "" : $" AND coalesce(t.status, '') = {status}")}{place} OFFSET 0) t
                    {Order}) f
                JOIN {schema}.{table} t ON t.tenant_id = f.tenant_id AND t.id = f.id
@@ -407,26 +401,21 @@ sealed class RowStore : IRows
         {
             throw new ArgumentException($"{table} is not read as of a position.", nameof(table));
         }
-        string Next(Func<NpgsqlParameter> parameter)
-        {
-            parameters.Add(parameter);
-            return $"${parameters.Count}";
-        }
-        var both = $"tenant_id = {Next(() => Parameter.Text(org))} AND created <= {Next(() => Parameter.Long(query.Position))}";
+        var both = $"tenant_id = {Next(parameters, () => Parameter.Text(org))} AND created <= {Next(parameters, () => Parameter.Long(query.Position))}";
         if (query.Scope is { } scope)
         {
-            both += $" AND scope = {Next(() => Parameter.Text(scope))}";
+            both += $" AND scope = {Next(parameters, () => Parameter.Text(scope))}";
         }
         if (query.Keys is { } keys)
         {
-            both += $" AND id = ANY ({Next(() => Parameter.Texts([.. keys.Select(Parameter.Holdable)]))})";
+            both += $" AND id = ANY ({Next(parameters, () => Parameter.Texts([.. keys.Select(Parameter.Holdable)]))})";
         }
         if (query.Before is { } before)
         {
-            both += $" AND created < {Next(() => Parameter.Long(before))}";
+            both += $" AND created < {Next(parameters, () => Parameter.Long(before))}";
         }
-        var status = query.Status is { } of ? $" AND (updated > $2 OR status = {Next(() => Parameter.Text(of))})" : "";
-        var viewer = query.Viewer is { } principal ? $" AND owner = {Next(() => Parameter.Text(principal))}" : "";
+        var status = query.Status is { } of ? $" AND (updated > $2 OR status = {Next(parameters, () => Parameter.Text(of))})" : "";
+        var viewer = query.Viewer is { } principal ? $" AND owner = {Next(parameters, () => Parameter.Text(principal))}" : "";
         return (both + status + (query.OnlyChanged ? " AND updated > $2" : ""), $"{both} AND model = '{table}' AND until > $2{viewer}");
     }
 
